@@ -1,0 +1,171 @@
+"""The build's `where`: SQL over a source's columns, evaluated by DuckDB on Arrow batches.
+
+The expression is parsed once. Its top-level `and` parts are kept apart, so that each dropped row is counted
+under the first part it fails, parts that need only an early table run before the joins, and a source may
+use simple bounds to leave out what cannot pass. The SQL that runs is printed from the checked tree, never
+pasted from what was typed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from findling.errors import ConfigError
+from findling.schema import Drop
+
+_FORBIDDEN = (exp.Query, exp.DDL, exp.DML, exp.Command, exp.Placeholder, exp.Parameter, exp.Star, exp.Window)
+_COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
+}  # fmt: skip
+_MIRRORED = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A part of the form `column op constant`."""
+
+    column: str
+    op: str
+    value: str | int | float
+
+
+@dataclass(frozen=True)
+class Part:
+    """One top-level `and` part: its SQL, printed, and the columns it needs (lower case)."""
+
+    sql: str
+    columns: frozenset[str]
+    bound: Bound | None = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """A checked filter, as a conjunction of parts; without parts everything passes."""
+
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def parse(cls, sql: str) -> Where:
+        """The filter a person wrote; raises ConfigError saying where it stops making sense."""
+        if not sql.strip():
+            return cls()
+        try:
+            tree = sqlglot.parse_one(sql, into=exp.Condition, dialect="duckdb")
+        except SqlglotError as error:
+            raise ConfigError(
+                f"filter.where cannot be read: {_first_line(error)} in {sql!r}",
+                todo="write one SQL condition, such as: language = 'eng' and pages > 100",
+            ) from None
+        for node in tree.walk():
+            if isinstance(node, _FORBIDDEN):
+                raise ConfigError(
+                    f"filter.where may not hold {node.sql(dialect='duckdb')!r}",
+                    todo="write one condition over the source's columns, without SELECT or commands",
+                )
+        return cls(tuple(_part(node) for node in _conjuncts(tree)))
+
+    def over(self, columns: Iterable[str]) -> Where:
+        """The parts that need only these columns."""
+        known = {column.lower() for column in columns}
+        return Where(tuple(part for part in self.parts if part.columns <= known))
+
+    def without(self, other: Where) -> Where:
+        """The parts that `other` has not decided."""
+        return Where(tuple(part for part in self.parts if part not in other.parts))
+
+    def check(self, schema: pa.Schema) -> None:
+        """Raises ConfigError unless the filter fits the columns and their types."""
+        unknown = sorted({c for part in self.parts for c in part.columns} - {n.lower() for n in schema.names})
+        if unknown:
+            raise ConfigError(
+                f"filter.where names the column {unknown[0]!r}, which the source does not have",
+                todo=f"columns are {', '.join(schema.names)}",
+            )
+        nothing = [pa.array([], field.type) for field in schema]
+        self.apply(pa.record_batch(nothing, schema=schema))
+
+    def apply(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Drop]]:
+        """The rows that pass, and the others counted by the first part they fail (null fails)."""
+        if not self.parts or not batch.schema.names:
+            return batch, []
+        failed = self._first_failed(batch)
+        counts = {entry["values"]: entry["counts"] for entry in failed.value_counts().to_pylist()}
+        drops = [
+            Drop(f"where: {part.sql}", counts[place])
+            for place, part in enumerate(self.parts)
+            if counts.get(place)
+        ]
+        return (batch.filter(pc.is_null(failed)), drops) if drops else (batch, [])
+
+    def _first_failed(self, batch: pa.RecordBatch) -> pa.Array:
+        import duckdb
+
+        whens = " ".join(
+            f"WHEN NOT coalesce(CAST(({part.sql}) AS BOOLEAN), false) THEN {place}"
+            for place, part in enumerate(self.parts)
+        )
+        try:
+            connection = _connection()
+            connection.register("batch", pa.table(batch))
+            result = connection.sql(f"SELECT CASE {whens} END::INTEGER AS failed FROM batch")  # noqa: S608 - printed from the checked tree
+            column = result.to_arrow_table().column("failed").combine_chunks()
+            connection.unregister("batch")
+        except duckdb.Error as error:
+            raise ConfigError(
+                f"filter.where cannot be evaluated: {_first_line(error)}",
+                todo=f"columns are {', '.join(f'{f.name} ({f.type})' for f in batch.schema)}",
+            ) from None
+        return column
+
+
+_local = threading.local()
+
+
+def _connection() -> Any:
+    """A private in-memory DuckDB that reaches no file and no network, one for each thread."""
+    if not hasattr(_local, "connection"):
+        import duckdb
+
+        _local.connection = duckdb.connect(
+            ":memory:",
+            config={"enable_external_access": "false", "threads": "1", "lock_configuration": "true"},
+        )
+    return _local.connection
+
+
+def _conjuncts(tree: exp.Expr) -> list[exp.Expr]:
+    tree = tree.unnest()
+    if isinstance(tree, exp.And):
+        return [*_conjuncts(tree.left), *_conjuncts(tree.right)]
+    return [tree]
+
+
+def _part(node: exp.Expr) -> Part:
+    columns = frozenset(column.name.lower() for column in node.find_all(exp.Column))
+    return Part(node.sql(dialect="duckdb"), columns, _bound(node))
+
+
+def _bound(node: exp.Expr) -> Bound | None:
+    op = _COMPARISONS.get(type(node))
+    if op is None or not isinstance(node, exp.Binary):
+        return None
+    left, right = node.left, node.right
+    if isinstance(right, exp.Column):
+        left, right, op = right, left, _MIRRORED[op]
+    if not (isinstance(left, exp.Column) and isinstance(right, exp.Literal)):
+        return None
+    value = right.to_py()
+    return Bound(left.name.lower(), op, value) if isinstance(value, (str, int, float)) else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

@@ -1,0 +1,1 @@
+"""Indexes: nearest neighbours among vectors."""

@@ -1,0 +1,75 @@
+"""Every backend by kind and name, as plain data: adding one is adding a line."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any, NamedTuple
+
+from findling.errors import ConfigError, MissingExtra
+
+
+class Entry(NamedTuple):
+    """Where a backend lives ("module:Class"), the extra that installs what it needs, and its preset."""
+
+    target: str
+    extra: str | None = None
+    preset: str | None = None
+
+
+BACKENDS: dict[tuple[str, str], Entry] = {
+    ("source", "openlibrary"): Entry("findling.sources.openlibrary:OpenLibrary"),
+    ("source", "wikipedia"): Entry("findling.sources.wikipedia:Wikipedia"),
+    ("source", "table"): Entry("findling.sources.table:Table"),
+    ("encoder", "hashing"): Entry("findling.encoders.hashing:Hashing"),
+    ("encoder", "minilm"): Entry("findling.encoders.bert:Bert", preset="minilm"),
+    ("encoder", "bge-small"): Entry("findling.encoders.bert:Bert", preset="bge-small"),
+    ("encoder", "e5-small"): Entry("findling.encoders.bert:Bert", preset="e5-small"),
+    ("encoder", "potion-base-8m"): Entry("findling.encoders.static:Static", preset="potion-base-8m"),
+    ("index", "exact"): Entry("findling.indexes.exact:Exact"),
+    ("index", "graph"): Entry("findling.indexes.faiss:Graph"),
+    ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),
+    ("engine", "local"): Entry("findling.engines.local:Local"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """The names known for a kind, in alphabetical order."""
+    return sorted(name for of, name in BACKENDS if of == kind)
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry for a name; raises ConfigError naming what is allowed and what was perhaps meant."""
+    entry = BACKENDS.get((kind, name))
+    if entry is None:
+        known = names(kind)
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown {kind} {name!r}", todo=f"{meant}known are {', '.join(known)}")
+    return entry
+
+
+def load(kind: str, name: str) -> Any:
+    """The class of a backend, imported now; raises MissingExtra where its library is not installed."""
+    entry = find(kind, name)
+    module, _, attribute = entry.target.partition(":")
+    with extra(entry.extra, f"{kind} {name!r}"):
+        return getattr(importlib.import_module(module), attribute)
+
+
+class extra:  # noqa: N801 - used as a statement: with extra("spark", "engine 'spark'")
+    """Turns the ImportError of an optional library into the pip command that installs it."""
+
+    def __init__(self, name: str | None, user: str) -> None:
+        self.name = name
+        self.user = user
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.name and isinstance(error, ImportError):
+            raise MissingExtra(
+                f"{self.user} needs the library {error.name!r}, which is not installed",
+                todo=f"run: pip install 'findling[{self.name}]'",
+            ) from error

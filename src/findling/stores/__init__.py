@@ -1,0 +1,1 @@
+"""Stores: rows to documents."""
