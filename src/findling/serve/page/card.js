@@ -1,0 +1,131 @@
+// One hit as a card: cover, title, authors, year, a few lines about it, and the details that open below.
+
+import { pictureOf } from "./api.js";
+import { drawnCover, hash } from "./cover.js";
+import { el, excerpt, marked } from "./dom.js";
+import { hasCovers, isBlank, label, parts, titleOf, webAddress, written } from "./fields.js";
+import { condition } from "./state.js";
+
+const SCORE_NAMES = { text: "Meaning", lexical: "Words", cover: "Cover" };
+
+/** `links` makes addresses: links.like(hit) and links.narrow(column, value, isList) give <a> attributes. */
+export function card(hit, collection, links) {
+  const document_ = hit.document ?? {};
+  const part = parts(collection);
+  const title = titleOf(document_, collection);
+  const key = `hit-${hit.rank}`;
+  const covers = hasCovers(collection);
+  const body = el("div", { class: "text" },
+    el("h2", { id: `${key}-title` }, whole(document_, part.title, hit.highlights) ?? title),
+    byline(document_, part, hit.highlights),
+    about(document_, part, hit.highlights));
+  const panel = el("div", { id: `${key}-details`, class: "details", hidden: true });
+  const toggle = el("button", {
+    type: "button", class: "quiet toggle", "aria-expanded": "false", "aria-controls": panel.id, "aria-label": `Details: ${title}`,
+  }, "Details");
+  toggle.addEventListener("click", () => open(toggle, panel, () => details(hit, collection, links)));
+  body.append(el("p", { class: "acts" },
+    el("a", { ...links.like(hit), class: "quiet like", "aria-label": `More like this: ${title}` }, "More like this"), toggle));
+  const article = el("article", { class: covers ? "card" : "card plain", tabindex: "-1", "aria-labelledby": `${key}-title` },
+    covers ? cover(hit, collection, title, written(document_[part.by])) : null, body, panel);
+  if (!covers) article.style.setProperty("--spine", `hsl(${hash(title) % 360} 32% 48%)`);
+  return el("li", { "data-id": hit.id }, article);
+}
+
+/** Grey shapes of the size of cards, shown while the first answer is on its way. */
+export function ghosts(collection, count = 6) {
+  const covers = hasCovers(collection);
+  return Array.from({ length: count }, () => el("li", { class: "ghost", "aria-hidden": "true" },
+    el("div", { class: covers ? "card" : "card plain" }, covers ? el("div", { class: "cover" }) : null,
+      el("div", { class: "text" }, el("p", {}), el("p", {}), covers ? el("p", {}) : null))));
+}
+
+function open(toggle, panel, make) {
+  const opening = panel.hidden;
+  if (opening && !panel.hasChildNodes()) panel.append(...make());
+  panel.hidden = !opening;
+  toggle.setAttribute("aria-expanded", String(opening));
+  toggle.closest(".card").classList.toggle("open", opening);
+}
+
+function cover(hit, collection, title, author) {
+  const frame = el("div", { class: "cover" });
+  const picture = collection.picture ? hit.document?.[collection.picture] : null;
+  if (isBlank(picture)) {
+    frame.append(drawnCover(title, author));
+    return frame;
+  }
+  const image = el("img", { src: pictureOf(collection.name, hit.id), alt: "", width: 120, height: 180, loading: "lazy", decoding: "async" });
+  image.addEventListener("error", () => image.replaceWith(drawnCover(title, author)));
+  image.addEventListener("load", () => {
+    const ratio = image.naturalWidth / image.naturalHeight;
+    image.classList.toggle("whole", ratio < 0.55 || ratio > 0.85);
+  });
+  frame.append(image);
+  return frame;
+}
+
+/** A column's whole value with its marks, or null where it is blank. Marks on a list count in its joined text. */
+function whole(document_, column, highlights) {
+  if (!column || isBlank(document_[column])) return null;
+  return marked(written(document_[column], column), highlights?.[column]);
+}
+
+function byline(document_, part, highlights) {
+  const pieces = [part.by, part.when].map((column) => whole(document_, column, highlights)).filter(Boolean);
+  if (pieces.length === 0) {
+    for (const column of part.rest) {
+      const text = written(document_[column], column);
+      if (text && text.length <= 60 && pieces.length < 3) pieces.push(el("span", {}, `${label(column)} `, el("b", {}, text)));
+    }
+  }
+  if (pieces.length === 0) return null;
+  return el("p", { class: "by" }, ...pieces.flatMap((piece, i) => (i ? [el("span", { class: "dot", "aria-hidden": "true" }, " · "), piece] : [piece])));
+}
+
+function about(document_, part, highlights) {
+  const text = part.about ? written(document_[part.about]) : "";
+  if (text) return el("p", { class: "about" }, marked(...excerpt(text, highlights?.[part.about])));
+  const tags = part.rest.find((column) => Array.isArray(document_[column]) && !isBlank(document_[column]));
+  return tags ? el("p", { class: "about" }, whole(document_, tags, highlights)) : null;
+}
+
+function details(hit, collection, links) {
+  const document_ = hit.document ?? {};
+  const part = parts(collection);
+  const shown = [part.about, ...part.rest].filter((column) => column && !isBlank(document_[column]));
+  const rows = shown.flatMap((column) => [el("dt", {}, label(column)),
+    el("dd", {}, value(column, document_[column], collection, links, hit.highlights?.[column]))]);
+  return [
+    el("dl", {}, ...rows, el("dt", {}, "Id"), el("dd", {}, el("code", {}, hit.id))),
+    scores(hit),
+  ];
+}
+
+function value(column, content, collection, links, ranges) {
+  const narrows = collection.facets?.includes(column);
+  const isList = Array.isArray(content);
+  if (narrows) {
+    const values = (isList ? content : [content]).filter((one) => !isBlank(one));
+    return el("span", { class: "tags" }, values.map((one) =>
+      el("a", { ...links.narrow(condition(column, one, isList)), class: "tag" }, written(one, column))));
+  }
+  const text = written(content, column);
+  const safe = webAddress(text);
+  return safe ? el("a", { href: safe, rel: "noopener noreferrer", target: "_blank" }, text) : marked(text, ranges);
+}
+
+/** What each part of the search thought of this hit: a bar each, full for the best that the part can say. */
+function scores(hit) {
+  const given = Object.entries(hit.scores ?? {})
+    .map(([name, said]) => [name, typeof said === "object" && said !== null ? said : { score: said }])
+    .filter(([, said]) => typeof said.score === "number");
+  const rows = given.map(([name, said]) => el("tr", {},
+    el("th", { scope: "row" }, SCORE_NAMES[name] ?? label(name)),
+    el("td", {}, said.score.toFixed(3)),
+    el("td", {}, Number.isInteger(said.rank) ? `rank ${said.rank}` : "")));
+  const total = typeof hit.score === "number" ? hit.score.toPrecision(3) : "";
+  return el("table", { class: "scores" },
+    el("caption", {}, `Why it is number ${hit.rank}`),
+    el("tbody", {}, ...rows, el("tr", {}, el("th", { scope: "row" }, "Together"), el("td", {}, total), el("td", {}, ""))));
+}

@@ -1,0 +1,86 @@
+// What the page says when there are no cards to show: at the start, when nothing was found, when something failed.
+
+import { el } from "./dom.js";
+
+/** The start: what this is, and queries to try. `links.query(text)` gives link attributes. */
+export function welcome(collection, links) {
+  const examples = (collection.examples ?? []).slice(0, 8);
+  return el("section", { class: "welcome" },
+    el("p", { class: "lead" }, "Ask for it the way you remember it."),
+    el("p", {}, "A plot, a mood, a half-remembered scene. The words need not stand in the title: "
+      + "what you type is compared by meaning and by words, and the closest come first."),
+    examples.length ? el("h2", {}, "For example") : null,
+    examples.length ? el("ul", { class: "examples" }, examples.map((text) => el("li", {}, el("a", links.query(text), text)))) : null);
+}
+
+/** Nothing was found: what can be done about it, most useful first. */
+export function nothing(state, collection, links) {
+  const ways = [];
+  if (state.where.length) ways.push(el("a", links.change({ where: [], offset: 0 }), state.where.length > 1 ? "Search without the filters" : "Search without the filter"));
+  if (state.mode === "lexical" && collection.modes?.includes("semantic")) {
+    ways.push(el("a", links.change({ mode: "semantic", offset: 0 }), "Search by meaning instead of by words"));
+  }
+  const examples = (collection.examples ?? []).slice(0, 2);
+  return el("section", { class: "notice" },
+    el("h2", {}, state.like ? "Nothing is like that one." : "Nothing was found."),
+    el("p", {}, state.where.length ? "The filters may leave nothing over." : "Other words for it may help: say what it is about, as you would to a friend."),
+    ways.length ? el("ul", { class: "ways-out" }, ways.map((way) => el("li", {}, way))) : null,
+    examples.length ? el("p", { class: "soft" }, "Or try ", ...examples.flatMap((text, i) => [i ? " or " : "", el("a", links.query(text), text)]), ".") : null);
+}
+
+/** A collection that is not there, with those that are. */
+export function unknownCollection(name, collections, links) {
+  if (collections.length === 0) {
+    return el("section", { class: "notice" }, el("h2", {}, "Nothing is published yet."),
+      el("p", {}, "Build and publish a collection first: ", el("code", {}, "findling build"), ". Then reload this page."));
+  }
+  return el("section", { class: "notice" }, el("h2", {}, "There is no collection of that name."),
+    el("p", {}, "This link asks for ", el("b", {}, name), ", which is not served here. These are:"),
+    el("ul", { class: "ways-out" }, collections.map((one) => el("li", {}, el("a", links.change({ collection: one.name, where: [], like: "", offset: 0 }), one.name)))));
+}
+
+/**
+ * Something failed. `retry()` asks again; where the service said how long to wait, it is called by itself
+ * after that time, if `patient` allows it. `clear`, if given, is a link that drops the filters.
+ */
+export function problem(failure, { retry, patient = true, clear = null }) {
+  const [title, advice] = explained(failure);
+  const button = el("button", { type: "button", class: "solid", onclick: () => retry() }, "Try again");
+  const section = el("section", { class: "notice failed" },
+    el("div", { role: "alert" }, el("h2", {}, title), el("p", {}, advice),
+      failure.detail && failure.status ? el("p", { class: "said" }, failure.detail) : null),
+    el("p", { class: "acts" }, button, clear ? el("a", { ...clear, class: "quiet" }, "Search without the filters") : null),
+    failure.status ? el("p", { class: "soft small" }, [failure.title, `status ${failure.status}`, failure.code].filter(Boolean).join(" · ")) : null);
+  if (failure.wait !== null && failure.wait <= 300 && patient) countDown(failure.wait, section, button, retry);
+  return section;
+}
+
+function countDown(wait, section, button, retry) {
+  const end = Date.now() + wait * 1000;
+  const tick = () => {
+    if (!section.isConnected) return;
+    const left = Math.ceil((end - Date.now()) / 1000);
+    if (left <= 0) {
+      retry();
+      return;
+    }
+    button.textContent = `Try again now (by itself in ${left} s)`;
+    setTimeout(tick, 250);
+  };
+  setTimeout(tick, 0);
+}
+
+function explained({ status, title, detail, wait }) {
+  if (status === 0) {
+    return [detail ? "The search service is too slow." : "The search service cannot be reached.",
+      detail || "It may be restarting, or the connection is gone. Your words are kept."];
+  }
+  if (status === 503 || status === 429) {
+    const when = wait === null ? "Try again in a moment." : `It asks us to come back in ${wait === 1 ? "a second" : `${wait} seconds`}.`;
+    return [status === 429 ? "That was too many searches at once." : "The search service is busy.", when];
+  }
+  if (status === 401 || status === 403) return ["This service asks for a key.", "It does not answer without one."];
+  if (status === 404) return ["That is not here any more.", "The collection may have been rebuilt since the link was made."];
+  if (status >= 500) return ["The search service failed.", "This is not because of your words. Trying again may help."];
+  return ["The search was not understood.", title];
+}

@@ -1,0 +1,324 @@
+// The page's one controller: state in, request out, answer on the screen.
+
+import * as api from "./api.js";
+import { card, ghosts } from "./card.js";
+import { el, isPlainClick } from "./dom.js";
+import { titleOf } from "./fields.js";
+import { watchKeys } from "./keys.js";
+import { chips, facetLists } from "./narrow.js";
+import { nothing, problem, unknownCollection, welcome } from "./notices.js";
+import { showChooser, showModes } from "./controls.js";
+import { MOST, NOTHING, PAGE, address, asks, read, request } from "./state.js";
+import { visits } from "./visits.js";
+
+const PAUSE = 250; // milliseconds without a key before what was typed is searched
+const SLOW = 150; // milliseconds before a search is shown to be running
+const TRIES = 3; // times in a row that the page asks again by itself
+const REMEMBERED = 30; // answers kept for "back"
+
+const $ = (id) => document.getElementById(id);
+const box = $("q");
+const hits = $("hits");
+const wide = matchMedia("(min-width: 62rem)");
+
+let collections = null;
+let collection = null;
+let state = read(location.search);
+let running = null; // AbortController of the search under way
+let pause = 0;
+let typing = false; // in the middle of typing, a search replaces the address instead of adding one
+let tries = 0;
+let snapshot = null;
+const memory = new Map(); // request -> answer, for "back" and "forward"
+const titles = new Map(); // collection and id -> title, for "like"
+const listColumns = new Set();
+const places = visits();
+
+// ---- addresses -------------------------------------------------------------------------------------------------
+
+/** Attributes of a link that leads to a changed state: a real address, followed in place on a plain click. */
+function to(change) {
+  const next = { ...state, ...change };
+  return {
+    href: address(next),
+    onclick: (event) => {
+      if (!isPlainClick(event)) return;
+      event.preventDefault();
+      go(next, { focus: true });
+    },
+  };
+}
+
+const links = {
+  change: to,
+  without: to,
+  query: (text) => to({ q: text, like: "", where: [], offset: 0 }),
+  like: (hit) => to({ q: "", like: hit.id, where: [], mode: "", offset: 0 }),
+  narrow: (expression) => to({ where: [...new Set([...state.where, expression])], offset: 0 }),
+  toggle: (expression) => to({
+    where: state.where.includes(expression) ? state.where.filter((one) => one !== expression) : [...state.where, expression],
+    offset: 0,
+  }),
+};
+
+/** Move to a state: address, controls, search. */
+function go(next, { replace = false, focus = false, remembered = false, traversed = false } = {}) {
+  clearTimeout(pause);
+  if (!traversed) {
+    if (replace || address(next) === address(state)) places.replace(address(next));
+    else places.push(address(next));
+  }
+  if (focus) typing = false;
+  state = next;
+  if (box.value.trim() !== state.q.trim()) box.value = state.q;
+  show();
+  return search({ focus, remembered });
+}
+
+/** The controls as the state has them. */
+function show() {
+  const named = state.collection || collections?.[0]?.name;
+  collection = collections?.find((one) => one.name === named) ?? null;
+  $("clear").hidden = box.value === "" && !asks(state);
+  $("home").href = address({ ...NOTHING, collection: state.collection });
+  showModes(collection, state, (mode) => go({ ...state, mode, offset: 0 }));
+  showChooser(collections ?? [], collection, (name) => go({ ...state, collection: name, like: "", where: [], mode: "", offset: 0 }));
+  const asked = chips(state, titles.get(`${collection?.name}/${state.like}`), links);
+  $("asked").replaceChildren(...asked);
+  $("asked").hidden = asked.length === 0;
+  const what = state.like ? titles.get(`${collection?.name}/${state.like}`) ?? "" : state.q.trim();
+  document.title = what ? `${state.like ? "Like " : ""}${what} · findling` : "findling";
+  $("heading").textContent = what ? `Results for ${what}` : "Search";
+  $("about").textContent = collection
+    ? `${Number(collection.documents).toLocaleString("en")} documents in ${collection.name}` : "";
+}
+
+// ---- searching -------------------------------------------------------------------------------------------------
+
+async function search({ focus = false, remembered = false } = {}) {
+  running?.abort();
+  running = null;
+  settle();
+  if (!collections) return start();
+  if (!collection) return say(unknownCollection(state.collection, collections, links));
+  if (!asks(state)) return say(welcome(collection, links));
+  const k = state.offset + PAGE;
+  const body = request(state, collection, 0, k);
+  const key = `${collection.name} ${JSON.stringify(body)}`;
+  if (remembered && memory.has(key)) return found(memory.get(key), k);
+  const mine = begin();
+  try {
+    nameLiked(mine.signal);
+    const answer = await api.search(collection.name, body, mine.signal);
+    if (mine !== running) return undefined;
+    remember(key, answer);
+    tries = 0;
+    found(answer, k);
+    if (focus) arrive();
+  } catch (failure) {
+    if (mine === running) fail(failure);
+  } finally {
+    if (mine === running) settle();
+  }
+  return undefined;
+}
+
+function begin() {
+  const mine = new AbortController();
+  running = mine;
+  hits.setAttribute("aria-busy", "true");
+  setTimeout(() => {
+    if (mine !== running || !hits.hasAttribute("aria-busy")) return;
+    document.body.classList.add("searching");
+    if (hits.childElementCount > 0 || !asks(state)) return;
+    $("notice").replaceChildren();
+    hits.replaceChildren(...ghosts(collection ?? { picture: "unknown yet" }));
+  }, SLOW);
+  return mine;
+}
+
+function settle() {
+  hits.removeAttribute("aria-busy");
+  document.body.classList.remove("searching");
+}
+
+function remember(key, answer) {
+  memory.delete(key);
+  memory.set(key, answer);
+  if (memory.size > REMEMBERED) memory.delete(memory.keys().next().value);
+}
+
+/** The title for the "Like" chip of a shared link, where no card has told it yet. */
+async function nameLiked(signal) {
+  const id = state.like;
+  const key = `${collection.name}/${id}`;
+  if (!id || titles.has(key)) return;
+  const document_ = await api.documentOf(collection.name, id, signal).catch(() => null);
+  if (!document_ || state.like !== id) return;
+  titles.set(key, titleOf(document_.document ?? document_, collection));
+  show();
+}
+
+// ---- the answer on the screen ----------------------------------------------------------------------------------
+
+function cardsOf(answer) {
+  return answer.hits.filter((hit) => hit.id !== state.like).map((hit) => {
+    titles.set(`${collection.name}/${hit.id}`, titleOf(hit.document, collection));
+    for (const [column, value] of Object.entries(hit.document ?? {})) if (Array.isArray(value)) listColumns.add(`${collection.name}/${column}`);
+    return card(hit, collection, links);
+  });
+}
+
+function found(answer, k) {
+  const cards = cardsOf(answer);
+  snapshot = answer.snapshot;
+  $("notice").replaceChildren(...(cards.length ? [] : [nothing(state, collection, links)]));
+  hits.replaceChildren(...cards);
+  $("degraded").hidden = !answer.degraded;
+  narrowBy(answer.facets);
+  tally(answer);
+  further(answer.hits.length >= k);
+}
+
+function narrowBy(facets) {
+  const lists = facetLists(facets, state, (column) => listColumns.has(`${collection.name}/${column}`), links);
+  const wasOpen = $("narrow").querySelector("details")?.open ?? false;
+  $("narrow").replaceChildren(...(lists ? [lists] : []));
+  $("narrow").hidden = lists === null;
+  if (lists) lists.open = wide.matches || wasOpen;
+}
+
+function tally(answer) {
+  const count = hits.childElementCount;
+  const time = typeof answer.took_ms === "number" ? ` in ${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms` : "";
+  $("tally").textContent = count ? `${count === 1 ? "1 result" : `${count} results`}${time}` : `No results${time}`;
+  $("share").hidden = count === 0 || !navigator.clipboard;
+}
+
+function further(more) {
+  const capped = state.offset + PAGE >= MOST;
+  $("further").hidden = !more;
+  $("further").replaceChildren(more && !capped ? el("button", { type: "button", class: "solid", id: "more", onclick: showMore }, "Show more")
+    : el("p", { class: "soft" }, `These are the closest ${MOST}. Say more about it to narrow them.`));
+}
+
+async function showMore() {
+  const next = { ...state, offset: state.offset + PAGE };
+  const mine = begin();
+  try {
+    const answer = await api.search(collection.name, request(state, collection, next.offset, PAGE), mine.signal);
+    if (mine !== running) return;
+    if (answer.snapshot !== snapshot) { // a new snapshot went live in between: its order is another
+      await go(next, { replace: true });
+      return;
+    }
+    state = next;
+    places.replace(address(state));
+    const cards = cardsOf(answer);
+    hits.append(...cards);
+    tally(answer);
+    further(answer.hits.length >= PAGE);
+    cards[0]?.querySelector(".card").focus();
+  } catch (failure) {
+    if (mine === running) $("further").replaceChildren(problem(failure, { retry: showMore, patient: false }));
+  } finally {
+    if (mine === running) settle();
+  }
+}
+
+/** A notice in the place of cards. */
+function say(section) {
+  hits.replaceChildren();
+  $("notice").replaceChildren(section);
+  $("narrow").hidden = true;
+  $("narrow").replaceChildren();
+  $("further").hidden = true;
+  $("degraded").hidden = true;
+  $("share").hidden = true;
+  $("tally").textContent = "";
+}
+
+function fail(failure) {
+  tries += 1;
+  const clear = state.where.length && failure.status >= 400 && failure.status < 500 ? links.change({ where: [], offset: 0 }) : null;
+  say(problem(failure, { retry: () => search(), patient: tries <= TRIES, clear }));
+}
+
+/** After a link was followed, reading goes on at the results. */
+function arrive() {
+  scrollTo(0, 0);
+  hits.focus({ preventScroll: true });
+}
+
+// ---- start -----------------------------------------------------------------------------------------------------
+
+async function start() {
+  const mine = begin();
+  try {
+    const served = await api.collections(mine.signal);
+    if (mine !== running) return;
+    collections = served;
+    tries = 0;
+    show();
+    await search();
+  } catch (failure) {
+    if (mine === running) fail(failure);
+  } finally {
+    if (mine === running) settle();
+  }
+}
+
+function typed() {
+  clearTimeout(pause);
+  $("clear").hidden = box.value === "";
+  pause = setTimeout(() => {
+    const words = box.value;
+    if (words.trim() === state.q.trim()) return;
+    go({ ...state, q: words, like: "", offset: 0 }, { replace: typing });
+    typing = true;
+  }, PAUSE);
+}
+
+function clearAll() {
+  box.value = "";
+  box.focus();
+  typing = false;
+  go({ ...NOTHING, collection: state.collection, mode: state.mode });
+}
+
+box.addEventListener("input", (event) => { if (!event.isComposing) typed(); });
+box.addEventListener("compositionend", typed);
+box.addEventListener("change", () => { typing = false; });
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = box.value;
+  const same = words.trim() === state.q.trim();
+  go({ ...state, q: words, like: words.trim() ? "" : state.like, offset: same ? state.offset : 0 }, { replace: typing });
+  typing = false;
+});
+$("clear").addEventListener("click", clearAll);
+$("home").addEventListener("click", (event) => {
+  if (!isPlainClick(event)) return;
+  event.preventDefault();
+  clearAll();
+});
+$("share").addEventListener("click", async () => {
+  await navigator.clipboard.writeText(location.href).then(() => { $("share").textContent = "Copied"; }, () => { $("share").textContent = "Not allowed"; });
+  setTimeout(() => { $("share").textContent = "Copy link"; }, 2000);
+});
+wide.addEventListener("change", () => { for (const lists of $("narrow").querySelectorAll("details")) lists.open = wide.matches; });
+addEventListener("online", () => { if ($("notice").querySelector(".failed")) search(); });
+places.onmove(async () => {
+  typing = false;
+  await go(read(location.search), { remembered: true, traversed: true });
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("results").focus();
+});
+watchKeys(box, hits, clearAll);
+if (state.q) box.value = state.q;
+else if (box.value) state = { ...state, q: box.value }; // typed before this script arrived
+show();
+start();
+box.focus();
