@@ -127,6 +127,8 @@ class Where:
         return column
 
 
+EVERYTHING = Where()
+
 _local = threading.local()
 
 

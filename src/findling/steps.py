@@ -14,7 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from findling import schema
-from findling.filters import Where
+from findling.filters import EVERYTHING, Where
 from findling.schema import READ, Drop
 from findling.sources.base import BatchFunction, Source
 
@@ -28,7 +28,7 @@ class Step(Protocol):
 
 
 def chain(steps: Sequence[Step]) -> BatchFunction:
-    """The steps opened, one after another, as one function; drops of earlier steps pass through later ones."""
+    """The steps opened, as one function; what an earlier step dropped passes by the later ones."""
     opened = [step.open() for step in steps]
 
     def run(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -47,7 +47,7 @@ class ParseStep:
 
     source: Source
     table: str
-    where: Where = Where()
+    where: Where = EVERYTHING
     count: bool = False
 
     def open(self) -> BatchFunction:

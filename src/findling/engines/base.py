@@ -2,29 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from findling.sources.base import Dataset
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    from findling.steps import Step
+from findling import storage
+from findling.schema import BOOKKEEPING, Drop
+from findling.sources.base import Dataset, Split
+from findling.steps import Step
+
+DROPS = "_drops"
+_SUFFIX = ".parquet"
+_BATCH_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A directory of Parquet shards, with what was dropped beside them in `_drops/`.
+
+    `rows` bounds a split, so that a few large shards still keep every worker busy.
+    """
+
+    path: str
+    rows: int = _BATCH_ROWS
+
+    def names(self) -> list[str]:
+        """The names of the shards that are complete."""
+        return [name.removesuffix(_SUFFIX) for name in self._listing()]
+
+    def files(self) -> list[str]:
+        """The shards' URLs."""
+        return [storage.join(self.path, name) for name in self._listing()]
+
+    def splits(self) -> list[Split]:
+        """Runs of at most `rows` rows; their names tell the directory, the shard and the first row."""
+        home = Path(self.path).name
+        cut = []
+        for place, file in enumerate(self.files()):
+            with storage.open_read(file) as opened:
+                total = pq.ParquetFile(opened).metadata.num_rows
+            for start in range(0, max(total, 1), self.rows):
+                name = f"{home}-{place:05d}-{start:09d}"
+                cut.append(Split("", file, name, start, min(self.rows, total - start)))
+        return cut
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        """The split's rows in one batch, or in several where the shard's row groups say so."""
+        with storage.open_read(split.path) as opened:
+            file = pq.ParquetFile(opened)
+            first, wanted = 0, range(split.start, split.start + split.length)
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                begin, end = max(first, wanted.start), min(first + rows, wanted.stop)
+                if begin < end or not wanted:
+                    table = file.read_row_group(group).slice(begin - first, max(end - begin, 0))
+                    yield from table.combine_chunks().to_batches() or [_empty(table.schema)]
+                    if not wanted:
+                        return
+                first += rows
+            if not file.num_row_groups:
+                yield _empty(file.schema_arrow)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        total = 0
+        for file in self.files():
+            with storage.open_read(file) as opened:
+                total += pq.ParquetFile(opened).metadata.num_rows
+        return total
+
+    def drops(self) -> Iterator[Drop]:
+        """What was dropped on the way here, as the shards tell it."""
+        directory = storage.join(self.path, DROPS)
+        for name in storage.listing(directory):
+            with storage.open_read(storage.join(directory, name)) as opened:
+                for row in pq.read_table(opened).to_pylist():
+                    yield Drop(*(row[column] for column in BOOKKEEPING.names))
+
+    def _listing(self) -> list[str]:
+        names = storage.listing(self.path)
+        return [name for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
 
 
 class Engine(Protocol):
     """Runs the same steps anywhere; the same input gives the same rows on every engine."""
 
-    def run(self, source: Dataset, steps: Sequence[Step], out: str) -> Dataset:
-        """Read every split, apply the steps, and leave one shard per split in the directory `out`.
+    def run(self, source: Dataset, steps: Sequence[Step], out: str) -> Shards:
+        """Read every split, apply the steps, and leave shards in the directory `out`.
 
         A shard is complete or absent; one that is there from an earlier run is not made again.
         """
         ...
 
-    def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Dataset:
+    def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Shards:
         """One row per key, as `findling.sources.base.Relations` has it."""
         ...
 
-    def join(self, left: Dataset, right: Dataset, on: tuple[str, str], how: str = "left") -> Dataset:
+    def join(self, left: Dataset, right: Dataset, on: tuple[str, str], how: str = "left") -> Shards:
         """Rows of `left` with the columns of `right` (`left`), or those without a match (`anti`)."""
         ...
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.record_batch([pa.array([], field.type) for field in schema], schema=schema)

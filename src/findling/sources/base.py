@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from findling.filters import Where
 
 DOCUMENTS = "documents"
-"""The table that `assemble` makes; a source's own tables have other names, the first being what is counted."""
+"""The table that `assemble` makes. A source's own tables have other names; the first is what is counted."""
 
 BatchFunction = Callable[[pa.RecordBatch], pa.RecordBatch]
 
@@ -47,7 +47,7 @@ class Relations(Protocol):
     """The relational work a source may ask of its engine; every name is a column, never an expression."""
 
     def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Dataset:
-        """One row per `key` with {result: (function, column)}: sum, min, max, count, first or list.
+        """One row per `key` with {result: (function, column)}: sum (of integers), min, max, count, first, list.
 
         `first` and `list` take rows in the order of their column `_order` where there is one.
         """
@@ -66,12 +66,21 @@ class Source(Protocol):
     is picklable and holds only its options.
     """
 
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of its documents, among them a string `id`."""
+        ...
+
+    def early(self) -> frozenset[str]:
+        """The columns whose values are final once the first table is parsed, before any join."""
+        ...
+
     def splits(self) -> list[Split]:
         """The units of reading of all tables, in a stable order."""
         ...
 
     def read(self, split: Split) -> Iterator[pa.RecordBatch]:
-        """Raw records of one split, cut but not parsed, in batches of some megabytes."""
+        """Raw records of one split, cut but not parsed, in batches of some megabytes; at least one batch."""
         ...
 
     def parser(self, table: str, where: Where) -> BatchFunction:

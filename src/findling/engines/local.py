@@ -1,0 +1,319 @@
+"""One machine: Arrow batches over a pool of processes, DuckDB for what is relational.
+
+Everything streams. A worker that has a whole split to itself reads it too; where there are fewer splits
+than workers (one gzip file cannot be cut), this process reads and hands batches out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from findling import schema, storage
+from findling.engines.base import DROPS, Shards
+from findling.errors import FindlingError
+from findling.progress import Progress, Silent
+from findling.schema import BOOKKEEPING, Drop
+from findling.sources.base import BatchFunction, Dataset, Split
+from findling.steps import Step, chain
+
+_UNIT_BYTES = 16 << 20  # raw bytes handed to a worker at a time
+_UNIT_ROWS = 4096
+_LEAST_ROWS = 64  # fewer rows than this are not worth a task
+_CUTS = 16
+_DONE = "_done"  # marks of splits whose rows were written as units
+_FUNCTIONS = {"sum", "min", "max", "count", "first", "list"}
+
+
+class Local:
+    """The engine of one machine, with `workers` processes, and `memory` bytes for joins before they spill."""
+
+    def __init__(
+        self, workspace: str | Path, workers: int = 0, memory: int = 1 << 30, progress: Progress | None = None
+    ) -> None:
+        self.workspace = Path(workspace)
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.memory = memory
+        self.progress = progress or Silent()
+
+    def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
+        """Apply the steps to every split; see `findling.engines.base.Engine`."""
+        if isinstance(source, Shards):
+            source = _cut(source)
+        done = {*Shards(out).names(), *storage.listing(storage.join(out, _DONE))}
+        splits = [split for split in source.splits() if split.name not in done]
+        work = _Work(uuid.uuid4().hex, tuple(steps), out)
+        with self.progress.task(name, _total(splits), "bytes" if _in_bytes(splits) else "rows") as task:
+            if (self.workers == 1 or _is_small(splits)) and not _begun(splits, done):
+                for split in splits:
+                    _whole(work, source, split)
+                    task.advance(max(split.length, 0))
+            else:
+                self._spread(work, source, splits, done, task.advance)
+        return Shards(out)
+
+    def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Shards:
+        """One row per key; see `findling.sources.base.Relations`."""
+        files = self._files(dataset)
+        ordered = "_order" in self._columns(files)
+        parts = [_name(column) for column in key]
+        for result, (function, column) in aggregates.items():
+            if function not in _FUNCTIONS:
+                raise FindlingError(f"no aggregate {function!r}", todo=f"known are {sorted(_FUNCTIONS)}")
+            order = " ORDER BY _order" if ordered and function in {"first", "list"} else ""
+            value = f"{function}({_name(column)}{order})"
+            # DuckDB adds integers up in 128 bits, which Arrow lacks.
+            value = f"CAST({value} AS BIGINT)" if function == "sum" else value
+            parts.append(f"{value} AS {_name(result)}")
+        keys = ", ".join(_name(column) for column in key)
+        return self._relate(f"SELECT {', '.join(parts)} FROM read_parquet(?) GROUP BY {keys}", [files])
+
+    def join(self, left: Dataset, right: Dataset, on: tuple[str, str], how: str = "left") -> Shards:
+        """Left or anti join; see `findling.sources.base.Relations`."""
+        lefts, rights = self._files(left), self._files(right)
+        condition = f"l.{_name(on[0])} = r.{_name(on[1])}"
+        if how == "anti":
+            sql = f"SELECT l.* FROM read_parquet(?) l ANTI JOIN read_parquet(?) r ON {condition}"
+        else:
+            taken = set(self._columns(lefts))
+            more = [f"r.{_name(c)}" for c in self._columns(rights) if c != on[1] and c not in taken]
+            columns = ", ".join(["l.*", *more])
+            sql = f"SELECT {columns} FROM read_parquet(?) l LEFT JOIN read_parquet(?) r ON {condition}"
+        return self._relate(sql, [lefts, rights])
+
+    def query(self, sql: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, streamed; sorts and joins spill to the workspace."""
+        with self._database() as database:
+            yield from database.sql(sql, params=list(parameters)).to_arrow_reader(_UNIT_ROWS)
+
+    def _spread(
+        self, work: _Work, source: Dataset, splits: list[Split], done: set[str], advance: Any
+    ) -> None:
+        """Hand out whole splits, or, when they are too few, units cut from them here."""
+        with self._pool() as pool:
+            futures: set[Future[int]] = set()
+            apart = len(splits) >= self.workers and not _begun(splits, done)
+            units = (
+                ((_whole, (work, source, split)) for split in splits)
+                if apart
+                else _units(work, source, splits, done)
+            )
+            for function, arguments in units:
+                futures.add(pool.submit(function, *arguments))
+                while len(futures) >= 2 * self.workers:
+                    futures = _collect(futures, advance)
+            while futures:
+                futures = _collect(futures, advance)
+        if not apart:
+            for split in splits:
+                storage.write_bytes(storage.join(work.out, _DONE, split.name), b"")
+
+    @contextlib.contextmanager
+    def _pool(self) -> Iterator[ProcessPoolExecutor]:
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(self.workers, context, initializer=_start_worker, initargs=(os.getpid(),))
+        try:
+            yield pool
+        except BrokenProcessPool:
+            raise FindlingError(
+                "a worker process ended before its work was done, perhaps for want of memory",
+                todo="run the same command again: it goes on from here",
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _relate(self, sql: str, inputs: list[list[str]]) -> Shards:
+        """The result of a query as a dataset of its own, named by what it was made from."""
+        made_from = [sql, *(f"{file} {storage.version(file)}" for files in inputs for file in files)]
+        digest = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
+        out = self.workspace / f"relation-{digest}"
+        if not out.exists():
+            with (
+                storage.stage_directory(str(out), last="part.parquet") as aside,
+                self._database() as database,
+            ):
+                target = str(aside / "part.parquet")
+                options = f"FORMAT parquet, ROW_GROUP_SIZE {_UNIT_ROWS}"
+                database.execute(f"COPY ({sql}) TO '{_quoted(target)}' ({options})", inputs)
+        return Shards(str(out))
+
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[Any]:
+        import duckdb
+
+        spill = self.workspace / "spill"
+        spill.mkdir(parents=True, exist_ok=True)
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{self.memory // 1_000_000}MB",
+            "temp_directory": str(spill),
+            "threads": str(self.workers),
+            "preserve_insertion_order": "false",
+        }
+        try:
+            with duckdb.connect(":memory:", config=config) as database:
+                yield database
+        except duckdb.IOException as error:
+            raise FindlingError(f"a join could not be written: {error}", todo="free some space") from None
+        except duckdb.OutOfMemoryException as error:
+            raise FindlingError(f"a join ran out of memory: {error}", todo="raise index.memory") from None
+
+    def _files(self, dataset: Dataset) -> list[str]:
+        if not isinstance(dataset, Shards):
+            raise FindlingError("only datasets on disk can be joined or grouped")
+        return dataset.files()
+
+    def _columns(self, files: list[str]) -> list[str]:
+        with storage.open_read(files[0]) as opened:
+            return list(pq.ParquetFile(opened).schema_arrow.names)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a worker is told: what is done to rows, and where they go."""
+
+    run: str
+    steps: tuple[Step, ...]
+    out: str
+
+
+_opened: dict[str, BatchFunction] = {}
+
+
+def _open_once(work: _Work) -> BatchFunction:
+    """The steps opened, once in the life of this process."""
+    if work.run not in _opened:
+        _opened.clear()  # a stage's models make room for the next one's
+        _opened[work.run] = chain(work.steps)
+    return _opened[work.run]
+
+
+def _whole(work: _Work, source: Dataset, split: Split) -> int:
+    """Read, transform and write one split; returns its size in the units of its length."""
+    _write(work, split.name, source.read(split))
+    return max(split.length, 0)
+
+
+def _unit(work: _Work, name: str, batches: list[pa.RecordBatch], size: int) -> int:
+    """Transform and write a part of a split that was read elsewhere."""
+    _write(work, name, iter(batches))
+    return size
+
+
+def _cut(shards: Shards) -> Shards:
+    """Splits small enough that every core has some; sized by the data alone, so that a re-run cuts alike."""
+    share = -(-shards.count() // _CUTS)
+    return replace(shards, rows=min(max(share, _LEAST_ROWS), _UNIT_ROWS))
+
+
+def _is_small(splits: list[Split]) -> bool:
+    known = all(split.length >= 0 for split in splits)
+    limit = (1 << 20) if _in_bytes(splits) else _LEAST_ROWS
+    return known and sum(split.length for split in splits) <= limit
+
+
+def _begun(splits: list[Split], done: set[str]) -> bool:
+    """Whether an earlier run left units of a split, which this run must then cut in the same way."""
+    names = [split.name for split in splits]
+    return any(unit.rpartition("-")[0] in names for unit in done)
+
+
+def _units(
+    work: _Work, source: Dataset, splits: list[Split], done: set[str]
+) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Batches gathered into tasks of some megabytes, named by their place so that a re-run skips them."""
+    for split in splits:
+        gathered: list[pa.RecordBatch] = []
+        place = 0
+        size = 0
+        for batch in source.read(split):
+            gathered.append(batch)
+            size += batch.nbytes
+            if size >= _UNIT_BYTES:
+                name = f"{split.name}-{place:06d}"
+                if name not in done:
+                    yield _unit, (work, name, gathered, size)
+                gathered, place, size = [], place + 1, 0
+        if gathered and (name := f"{split.name}-{place:06d}") not in done:
+            yield _unit, (work, name, gathered, size)
+
+
+def _collect(futures: set[Future[int]], advance: Any) -> set[Future[int]]:
+    finished, pending = wait(futures, return_when=FIRST_COMPLETED)
+    for future in finished:
+        advance(future.result())
+    return set(pending)
+
+
+def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
+    """One shard, complete or absent, its drops written first; a split yields one batch at the least."""
+    step = _open_once(work)
+    drops: list[Drop] = []
+    writer: pq.ParquetWriter | None = None
+    with storage.stage_file(storage.join(work.out, f"{name}.parquet")) as file:
+        for batch in batches:
+            kept, told = schema.without_drops(step(batch))
+            drops += told
+            writer = writer or pq.ParquetWriter(file, kept.schema, compression="zstd")
+            writer.write_batch(kept)
+        if writer is None:
+            raise FindlingError(f"{name} gave no batch, not even an empty one")
+        writer.close()
+        if drops:
+            with storage.stage_file(storage.join(work.out, DROPS, f"{name}.parquet")) as told_file:
+                pq.write_table(_tallied(drops), told_file)
+
+
+def _tallied(drops: list[Drop]) -> pa.Table:
+    """Drops with equal reasons added up; those with a detail stay single."""
+    counts: dict[str, int] = {}
+    rows = [drop for drop in drops if drop.detail is not None]
+    for drop in drops:
+        if drop.detail is None:
+            counts[drop.reason] = counts.get(drop.reason, 0) + drop.count
+    rows += [Drop(reason, count) for reason, count in counts.items()]
+    columns = [[r.reason for r in rows], [r.count for r in rows], [r.detail for r in rows]]
+    return pa.table(columns, schema=BOOKKEEPING)
+
+
+def _start_worker(parent: int) -> None:
+    """A worker leaves interrupts to its parent, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _in_bytes(splits: list[Split]) -> bool:
+    return any(split.table for split in splits)
+
+
+def _total(splits: list[Split]) -> int | None:
+    return None if any(split.length < 0 for split in splits) else sum(split.length for split in splits)
+
+
+def _name(column: str) -> str:
+    """A column's name as an SQL identifier."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

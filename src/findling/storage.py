@@ -1,0 +1,248 @@
+"""Files anywhere fsspec reaches, and the one way of writing them: aside, synced, renamed.
+
+Whoever reads a name sees the whole old content or the whole new one, whatever was killed in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import fsspec
+import fsspec.core
+
+from findling.errors import FindlingError, StorageError
+from findling.registry import extra
+
+_EXTRAS = {"s3": "aws", "s3a": "aws", "gs": "gcp", "gcs": "gcp"}
+_BLOCK = 1 << 20
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names a file on this machine."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """The path of a local URL."""
+    return Path(url.removeprefix("file://"))
+
+
+def join(base: str, *parts: str) -> str:
+    """`parts` below `base`; an absolute path or URL stands for itself."""
+    for part in parts:
+        if "://" in part or part.startswith("/"):
+            base = part
+        else:
+            base = f"{base.rstrip('/')}/{part}" if base and base != "." else part
+    return base
+
+
+def open_read(url: str) -> BinaryIO:
+    """An open file to read bytes from; the caller closes it."""
+    with _explained(url, "read"):
+        files, path = filesystem(url)
+        if files.isdir(path):
+            raise StorageError(f"{url} is a directory", todo="name a file")
+        return cast(BinaryIO, files.open(path, "rb"))
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole of a small file."""
+    with open_read(url) as file, _explained(url, "read"):
+        return file.read()
+
+
+def exists(url: str) -> bool:
+    """Whether a file or directory is there."""
+    with _explained(url, "look for"):
+        files, path = filesystem(url)
+        return bool(files.exists(path))
+
+
+def size(url: str) -> int:
+    """The size of a file in bytes."""
+    with _explained(url, "look at"):
+        files, path = filesystem(url)
+        return int(files.size(path))
+
+
+def version(url: str) -> str:
+    """A text that changes when the file does: size with modification time or entity tag."""
+    with _explained(url, "look at"):
+        files, path = filesystem(url)
+        info = files.info(path)
+        stamp = next(
+            (info[key] for key in ("ETag", "etag", "mtime", "LastModified", "updated") if info.get(key)), ""
+        )
+        return f"{info.get('size', 0)}-{stamp}"
+
+
+def glob(url: str) -> list[str]:
+    """The files that a pattern names, sorted; a plain name that is there stands for itself."""
+    with _explained(url, "look for"):
+        files, path = filesystem(url)
+        if not any(mark in url for mark in "*?["):
+            return [url] if files.exists(path) else []
+        return [_like(url, files.unstrip_protocol(found)) for found in sorted(files.glob(path))]
+
+
+def listing(url: str) -> list[str]:
+    """The names directly in a directory, sorted; none where it is not there."""
+    with _explained(url, "list"):
+        files, path = filesystem(url)
+        if not files.isdir(path):
+            return []
+        files.invalidate_cache(path)
+        return sorted(
+            {str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in files.ls(path, detail=True)}
+        )
+
+
+def make_directory(url: str) -> None:
+    """Make a directory with those above it, where it is missing."""
+    with _explained(url, "make"):
+        files, path = filesystem(url)
+        files.makedirs(path, exist_ok=True)
+
+
+def remove(url: str) -> None:
+    """Remove a file, or a directory with all in it; what is not there is no error."""
+    with _explained(url, "remove"), contextlib.suppress(FileNotFoundError):
+        files, path = filesystem(url)
+        files.rm(path, recursive=True)
+
+
+@contextlib.contextmanager
+def stage_file(url: str) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name only when it is whole; nothing stays after an error."""
+    if not is_local(url):
+        # An object store shows an object only once its upload is complete.
+        files, path = filesystem(url)
+        with _explained(url, "write"), files.open(path, "wb") as file:
+            try:
+                yield file
+            except BaseException:
+                file.discard()
+                raise
+        return
+    target = local_path(url)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with _explained(url, "write"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(target)
+            _sync_directory(target.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Replace a file by `content` in one move."""
+    with stage_file(url) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def stage_directory(url: str, last: str) -> Iterator[Path]:
+    """A local directory to fill, which becomes `url` when the block ends well; else nothing stays.
+
+    On one machine that is a rename. To an object store the files are copied, `last` after all others, so
+    that who finds `last` finds everything.
+    """
+    if is_local(url):
+        target = local_path(url)
+        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        with _explained(url, "write"):
+            try:
+                aside.mkdir(parents=True)
+                yield aside
+                fsync_tree(aside)
+                aside.replace(target)
+                _sync_directory(target.parent)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="findling-") as name, _explained(url, "write"):
+        aside = Path(name)
+        yield aside
+        names = sorted(str(file.relative_to(aside)) for file in aside.rglob("*") if file.is_file())
+        files, path = filesystem(url)
+        for each in [*(n for n in names if n != last), last]:
+            files.put_file(str(aside / each), f"{path}/{each}")
+
+
+def fsync_tree(path: Path) -> None:
+    """Make all files and directories below `path` durable."""
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with (Path(directory) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        _sync_directory(Path(directory))
+
+
+def sha256(path: Path) -> str:
+    """The hex digest of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The fsspec file system of a URL, and the path in it."""
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    try:
+        with extra(_EXTRAS.get(scheme), f"storage at {scheme}://"):
+            files, path = fsspec.core.url_to_fs(url)
+    except ValueError as error:
+        raise StorageError(f"{url} cannot be reached: {error}", todo="use a path, s3:// or gs://") from None
+    return files, path
+
+
+def _like(pattern: str, found: str) -> str:
+    """A found URL in the manner in which its pattern was written."""
+    return found.removeprefix("file://") if not pattern.startswith("file://") else found
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EACCES: ("permission denied", "check who owns it"),
+    errno.EPERM: ("permission denied", "check who owns it"),
+    errno.EROFS: ("the file system is read-only", "choose another home"),
+    errno.ENOENT: ("it is not there", "check the path"),
+    errno.EISDIR: ("it is a directory", "name a file"),
+    errno.ENOTDIR: ("a part of the path is a file", "check the path"),
+}
+
+
+@contextlib.contextmanager
+def _explained(url: str, verb: str) -> Iterator[None]:
+    """Turn the operating system's errors, and only those, into one line for people."""
+    try:
+        yield
+    except FindlingError:
+        raise
+    except OSError as error:
+        what, todo = _REASONS.get(error.errno or 0, (str(error), "check the path and try again"))
+        raise StorageError(f"cannot {verb} {url}: {what}", todo=todo) from error
