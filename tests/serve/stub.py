@@ -1,7 +1,8 @@
-"""A stand-in for the search service: the HTTP shapes that the page talks to, over a few books held in memory.
+"""A stand-in for the search service: the HTTP shapes that the page talks to, over books held in memory.
 
-It is for the page's tests only. Its "search" counts shared words, and likeness is shared subjects, so that answers
-are quick and always the same. It keeps no state between requests; a test that wants a failure intercepts the request.
+It is for the page's tests only. Its "search" counts shared words, and likeness is shared subjects, so that
+answers are quick and always the same. It keeps no state between requests; a test that wants a failure
+intercepts the request.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PAGE = Path(__file__).parents[2] / "src" / "findling" / "serve" / "page"
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 Row = dict[str, Any]
 
@@ -70,7 +71,8 @@ def _books() -> Iterator[Row]:
             "cover_url": f"covers/{ident}.svg" if title.startswith("+") else None,
             "home_page": f"https://example.org/works/{ident}",
         }
-    places = "Aachen Bergen Cádiz Delft Évora Fulda Ghent Huesca Izmir Jena Kraków Lyon Malmö Namur Oulu".split()
+    places = ["Aachen", "Bergen", "Cádiz", "Delft", "Évora", "Fulda", "Ghent", "Huesca", "Izmir", "Jena"]
+    places += ["Kraków", "Lyon", "Malmö", "Namur", "Oulu"]
     for number, place in enumerate(places * 3):
         kind = ("Walks", "Kitchens", "Bridges")[number // len(places)]
         yield {
@@ -89,7 +91,11 @@ def _books() -> Iterator[Row]:
 
 def _titles() -> Iterator[Row]:
     for number, title in enumerate(
-        ("List of whale species by length", "The whale that sank the Essex ship", "History of the lighthouse at Pharos")
+        (
+            "List of whale species by length",
+            "The whale that sank the Essex ship",
+            "History of the lighthouse at Pharos",
+        )
     ):
         yield {"id": f"t{number}", "title": title, "views": 1234 * (number + 1)}
 
@@ -131,7 +137,7 @@ COLLECTIONS: list[Row] = [
     },
 ]
 _WORD = re.compile(r"\w+")
-_SMALL = set("a an and at by for from in into is it of on or that the to with".split())
+_SMALL = set(_WORD.findall("a an and at by for from in into is it of on or that the to with"))
 _CONDITION = re.compile(r"""^\(?(\w+) (=|contains) (?:'((?:[^']|'')*)'|([\w.]+))\)?$""")
 
 
@@ -179,7 +185,9 @@ def search(collection: Row, body: Row) -> Row:
     scored = []
     for one in documents:
         if liked is not None:
-            score = len(set(one.get("subjects", [])) & set(liked.get("subjects", []))) if one is not liked else 0
+            score = (
+                len(set(one.get("subjects", [])) & set(liked.get("subjects", []))) if one is not liked else 0
+            )
         else:
             score = len(words & _words(f"{one['title']} {one.get('description', '')}"))
         if score:
@@ -199,7 +207,9 @@ def search(collection: Row, body: Row) -> Row:
     ]
     facets = {}
     for column in body.get("facets") or []:
-        values = (v for _, one in scored for v in (one[column] if isinstance(one[column], list) else [one[column]]))
+        values = (
+            v for _, one in scored for v in (one[column] if isinstance(one[column], list) else [one[column]])
+        )
         counts = Counter(value for value in values if value is not None).most_common(20)
         facets[column] = [{"value": value, "count": count} for value, count in counts]
     return {
@@ -227,7 +237,9 @@ def make_app(names: tuple[str, ...] = ("books",)) -> ASGIApp:
     async def searching(request: Request) -> Response:
         collection = served.get(request.path_params["c"])
         if collection is None:
-            return _problem(404, "No such collection", "There is no collection of that name.", "unknown-collection")
+            return _problem(
+                404, "No such collection", "There is no collection of that name.", "unknown-collection"
+            )
         try:
             return JSONResponse(search(collection, await request.json()))
         except BadRequest as error:
@@ -236,13 +248,18 @@ def make_app(names: tuple[str, ...] = ("books",)) -> ASGIApp:
     async def document(request: Request) -> Response:
         rows = DOCUMENTS.get(request.path_params["c"], [])
         found = next((one for one in rows if one["id"] == request.path_params["id"]), None)
-        return JSONResponse(found) if found else _problem(404, "No such document", "It is not here.", "unknown-id")
+        return (
+            JSONResponse(found)
+            if found
+            else _problem(404, "No such document", "It is not here.", "unknown-id")
+        )
 
     async def picture(request: Request) -> Response:
         turn = sum(request.path_params["id"].encode()) * 47 % 360
         drawing = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="240" height="360"><rect width="240" height="360" '
-            f'fill="hsl({turn} 40% 35%)"/><circle cx="120" cy="150" r="70" fill="hsl({turn + 40} 60% 70%)"/></svg>'
+            '<svg xmlns="http://www.w3.org/2000/svg" width="240" height="360">'
+            f'<rect width="240" height="360" fill="hsl({turn} 40% 35%)"/>'
+            f'<circle cx="120" cy="150" r="70" fill="hsl({turn + 40} 60% 70%)"/></svg>'
         )
         return Response(drawing, media_type="image/svg+xml")
 
@@ -267,7 +284,10 @@ class _Strict:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 policy = f"{CSP}; require-trusted-types-for 'script'"
-                extra = [(b"content-security-policy", policy.encode()), (b"x-content-type-options", b"nosniff")]
+                extra = [
+                    (b"content-security-policy", policy.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 

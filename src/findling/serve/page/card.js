@@ -8,12 +8,15 @@ import { condition } from "./state.js";
 
 const SCORE_NAMES = { text: "Meaning", lexical: "Words", cover: "Cover" };
 
+let made = 0; // cards so far, for their elements' ids
+
 /** `links` makes addresses: links.like(hit) and links.narrow(column, value, isList) give <a> attributes. */
 export function card(hit, collection, links) {
   const document_ = hit.document ?? {};
   const part = parts(collection);
   const title = titleOf(document_, collection);
-  const key = `hit-${hit.rank}`;
+  made += 1;
+  const key = `hit-${made}`;
   const covers = hasCovers(collection);
   const body = el("div", { class: "text" },
     el("h2", { id: `${key}-title` }, whole(document_, part.title, hit.highlights) ?? title),
@@ -45,7 +48,8 @@ function open(toggle, panel, make) {
   if (opening && !panel.hasChildNodes()) panel.append(...make());
   panel.hidden = !opening;
   toggle.setAttribute("aria-expanded", String(opening));
-  toggle.closest(".card").classList.toggle("open", opening);
+  const about_ = toggle.closest(".card").querySelector(".about");
+  if (about_) about_.classList.toggle("all", opening);
 }
 
 function cover(hit, collection, title, author) {
@@ -83,17 +87,22 @@ function byline(document_, part, highlights) {
   return el("p", { class: "by" }, ...pieces.flatMap((piece, i) => (i ? [el("span", { class: "dot", "aria-hidden": "true" }, " · "), piece] : [piece])));
 }
 
+/** A few lines about it, cut near the first mark; the whole text once the details are open (class "all"). */
 function about(document_, part, highlights) {
-  const text = part.about ? written(document_[part.about]) : "";
-  if (text) return el("p", { class: "about" }, marked(...excerpt(text, highlights?.[part.about])));
-  const tags = part.rest.find((column) => Array.isArray(document_[column]) && !isBlank(document_[column]));
-  return tags ? el("p", { class: "about" }, whole(document_, tags, highlights)) : null;
+  const column = part.about ?? part.rest.find((one) => Array.isArray(document_[one]) && !isBlank(document_[one]));
+  const text = column ? written(document_[column], column) : "";
+  if (!text) return null;
+  const ranges = highlights?.[column];
+  const [start, shifted] = excerpt(text, ranges);
+  return el("p", { class: "about" },
+    el("span", { class: "start" }, marked(start, shifted)),
+    start === text ? null : el("span", { class: "entire" }, marked(text, ranges)));
 }
 
 function details(hit, collection, links) {
   const document_ = hit.document ?? {};
   const part = parts(collection);
-  const shown = [part.about, ...part.rest].filter((column) => column && !isBlank(document_[column]));
+  const shown = part.rest.filter((column) => !isBlank(document_[column]));
   const rows = shown.flatMap((column) => [el("dt", {}, label(column)),
     el("dd", {}, value(column, document_[column], collection, links, hit.highlights?.[column]))]);
   return [
@@ -115,15 +124,13 @@ function value(column, content, collection, links, ranges) {
   return safe ? el("a", { href: safe, rel: "noopener noreferrer", target: "_blank" }, text) : marked(text, ranges);
 }
 
-/** What each part of the search thought of this hit: a bar each, full for the best that the part can say. */
+/** What each part of the search thought of this hit; its rank in that part too, where the answer explains. */
 function scores(hit) {
-  const given = Object.entries(hit.scores ?? {})
-    .map(([name, said]) => [name, typeof said === "object" && said !== null ? said : { score: said }])
-    .filter(([, said]) => typeof said.score === "number");
-  const rows = given.map(([name, said]) => el("tr", {},
+  const given = Object.entries(hit.scores ?? {}).filter(([, score]) => typeof score === "number");
+  const rows = given.map(([name, score]) => el("tr", {},
     el("th", { scope: "row" }, SCORE_NAMES[name] ?? label(name)),
-    el("td", {}, said.score.toFixed(3)),
-    el("td", {}, Number.isInteger(said.rank) ? `rank ${said.rank}` : "")));
+    el("td", {}, score.toFixed(3)),
+    el("td", {}, Number.isInteger(hit.ranks?.[name]) ? `number ${hit.ranks[name]}` : "")));
   const total = typeof hit.score === "number" ? hit.score.toPrecision(3) : "";
   return el("table", { class: "scores" },
     el("caption", {}, `Why it is number ${hit.rank}`),

@@ -20,7 +20,7 @@ export function showModes(collection, state, choose) {
   }
   for (const input of field.querySelectorAll("input")) input.checked = input.value === chosen;
   field.hidden = modes.length < 2 || state.like !== "";
-  hint.textContent = field.hidden ? "" : WORDS[chosen]?.[1] ?? "";
+  hint.textContent = state.like ? "what stands closest to the one you chose" : field.hidden ? "" : WORDS[chosen]?.[1] ?? "";
 }
 
 function modeSwitch(mode, isDefault, choose) {

@@ -63,7 +63,7 @@ const MOTIFS = [
     ];
   },
   function stars(top, r, foil, second) {
-    const at = Array.from({ length: 9 }, () => [18 + r() * 84, top + 6 + r() * 84]);
+    const at = Array.from({ length: 9 }, (_, i) => [18 + i * 10.5 + (r() - 0.5) * 9, top + 10 + r() * 76]);
     const path = at.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join("L");
     return [line(`M${path}`, second, 0.8), ...at.map(([x, y], i) => disc(x, y, i % 3 ? 1.8 : 3.2, foil))];
   },
@@ -143,7 +143,7 @@ export function drawnCover(title, author = "") {
   const name = Array.from(author.split(",")[0]);
   return svg("svg", { viewBox: `0 0 ${W} ${H}`, width: W, height: H, class: "drawn", "aria-hidden": "true", focusable: "false" },
     svg("rect", { width: W, height: H, fill: cloth }),
-    svg("g", { transform: titleFirst ? "translate(22 78) scale(0.66)" : "translate(8 8) scale(0.9)" }, motif(0, r, foil, second)),
+    svg("g", { transform: titleFirst ? "translate(17 72) scale(0.75)" : "translate(8 8) scale(0.9)" }, motif(0, r, foil, second)),
     ...words,
     name.length && titleFirst ? svg("text", { x: 62, y: 164, "font-size": 7.5, "text-anchor": "middle", fill: foil, class: "cover-name" },
       name.length > 24 ? `${name.slice(0, 23).join("")}…` : name.join("")) : null,
@@ -154,19 +154,32 @@ export function drawnCover(title, author = "") {
 
 /** A title as at most four lines and their type size, by the usual width of letters (no measuring, no reflow). */
 function wrapped(title) {
+  const longest = Math.max(0, ...title.split(/\s+/).map(width));
   for (const size of [15, 13, 11, 9.5]) {
-    const lines = breakInto(title, Math.floor(96 / (size * 0.53)));
-    if (lines.length <= 3) return { lines, size };
+    const wide = 96 / (size * 0.53);
+    const lines = breakInto(title, wide);
+    if (lines.length <= 3 && (longest <= wide || size === 9.5)) return { lines, size };
   }
   const lines = breakInto(title, 19).slice(0, 4);
-  lines[3] = `${Array.from(lines[3]).slice(0, 17).join("")}…`;
+  if (lines.length === 4) lines[3] = `${Array.from(lines[3]).slice(0, 17).join("")}…`;
   return { lines, size: 9.5 };
 }
 
+/** About how wide a text is, in small letters of a bold serif: capitals take more, ideographs twice as much. */
+function width(text) {
+  let sum = 0;
+  for (const letter of text) {
+    if (letter.codePointAt(0) > 0x2e7f || letter === "W") sum += 2;
+    else if ("Mmw—%@".includes(letter)) sum += 1.7;
+    else if ("ijlI.,:;'!|".includes(letter)) sum += 0.65;
+    else sum += /\p{Lu}/u.test(letter) ? 1.4 : 1;
+  }
+  return sum;
+}
+
 function breakInto(title, wide) {
-  const width = (text) => Array.from(text).reduce((sum, letter) => sum + (letter.codePointAt(0) > 0x2e7f ? 1.9 : 1), 0);
   const lines = [];
-  for (const word of title.split(/\s+/).filter(Boolean).flatMap((one) => chopped(one, wide, width))) {
+  for (const word of title.split(/\s+/).filter(Boolean).flatMap((one) => chopped(one, wide))) {
     const last = lines.at(-1);
     if (last !== undefined && width(`${last} ${word}`) <= wide) lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
@@ -174,7 +187,7 @@ function breakInto(title, wide) {
   return lines;
 }
 
-function chopped(word, wide, width) {
+function chopped(word, wide) {
   if (width(word) <= wide) return [word];
   const pieces = [""];
   for (const letter of word) {

@@ -36,6 +36,20 @@ export function isBlank(value) {
   return value === null || value === undefined || value === "" || (Array.isArray(value) && value.every(isBlank));
 }
 
+// Library catalogues' own codes for languages, where they differ from those that browsers know (ISO 639-2/B).
+const LIBRARY_CODES = {
+  alb: "sq", arm: "hy", baq: "eu", bur: "my", chi: "zh", cze: "cs", dut: "nl", fre: "fr", geo: "ka", ger: "de", gre: "el",
+  ice: "is", mac: "mk", may: "ms", per: "fa", rum: "ro", slo: "sk", tib: "bo", wel: "cy",
+};
+
+function language(code) {
+  try {
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(LIBRARY_CODES[code] ?? code) ?? code;
+  } catch {
+    return code;
+  }
+}
+
 /** A value as one line of text. Years and identifiers are not given thousands separators. */
 export function written(value, column = "") {
   if (isBlank(value)) return "";
@@ -43,7 +57,7 @@ export function written(value, column = "") {
   if (typeof value === "number") return WHOLE.test(column) ? String(value) : value.toLocaleString("en");
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "object") return JSON.stringify(value);
-  return String(value);
+  return /^languages?$/.test(column) && /^[a-z]{2,3}$/.test(value) ? language(value) : String(value);
 }
 
 /** The address if the text is one that is safe to link to (http or https), else null. */

@@ -8,12 +8,12 @@ const FEW = 8; // values of a facet that are shown before "show all"
 
 /** The facet lists. `links.toggle(expression)` gives the attributes of a link that sets or takes back a filter. */
 export function facetLists(facets, state, isListColumn, links) {
-  const groups = Object.entries(facets ?? {}).map(([column, counts]) => {
+  const groups = Object.entries(facets ?? {}).map(([column, counts], i) => {
     const known = (Array.isArray(counts) ? counts : []).filter((one) => !isBlank(one.value));
     if (known.length === 0) return null;
     const items = known.map((one) => facetItem(column, one, state, isListColumn(column), links));
     const list = el("ul", {}, items);
-    const id = `facet-${column}`;
+    const id = `facet-${i}`;
     const group = el("section", { class: "facet", "aria-labelledby": id }, el("h2", { id }, label(column)), list);
     if (items.length > FEW) shorten(group, items, column);
     return group;
@@ -49,7 +49,7 @@ export function chips(state, likeTitle, links) {
   for (const expression of state.where) {
     const simple = plain(expression);
     const others = state.where.filter((one) => one !== expression);
-    made.push(chip(simple ? label(simple.column) : "Where", simple ? simple.value : expression, links.without({ where: others, offset: 0 })));
+    made.push(chip(simple ? label(simple.column) : "Where", simple ? written(simple.value, simple.column) : expression, links.without({ where: others, offset: 0 })));
   }
   return made;
 }

@@ -1,16 +1,34 @@
 // What the page says when there are no cards to show: at the start, when nothing was found, when something failed.
 
-import { el } from "./dom.js";
+import { el, svg } from "./dom.js";
+import { hasCovers } from "./fields.js";
 
 /** The start: what this is, and queries to try. `links.query(text)` gives link attributes. */
 export function welcome(collection, links) {
   const examples = (collection.examples ?? []).slice(0, 8);
-  return el("section", { class: "welcome" },
+  return el("section", { class: "welcome" }, el("div", {},
     el("p", { class: "lead" }, "Ask for it the way you remember it."),
-    el("p", {}, "A plot, a mood, a half-remembered scene. The words need not stand in the title: "
-      + "what you type is compared by meaning and by words, and the closest come first."),
+    el("p", {}, (hasCovers(collection) ? "A plot, a mood, a half-remembered scene. " : "A subject, a question, a thing half-remembered. ")
+      + "It need not be in the words of the title: meaning counts as much, and the closest come first."),
     examples.length ? el("h2", {}, "For example") : null,
-    examples.length ? el("ul", { class: "examples" }, examples.map((text) => el("li", {}, el("a", links.query(text), text)))) : null);
+    examples.length ? el("ul", { class: "examples" }, examples.map((text) => el("li", {}, el("a", links.query(text), text)))) : null),
+    stone());
+}
+
+/** A findling: a boulder that a glacier carried far from where it began. */
+function stone() {
+  const lines = [
+    "M30 178C24 158 27 142 38 124 46 104 58 96 74 72 84 54 98 48 120 42L168 28C182 26 192 34 202 48L232 84C246 100 256 120 262 144 266 160 264 170 256 178Z",
+    "M38 124C62 112 88 112 116 122M116 122C132 98 150 62 168 28M116 122C106 142 102 160 108 178",
+    "M116 122C146 128 172 122 196 104M196 104C208 90 216 78 218 66M196 104C210 128 214 152 208 178",
+    "M52 140c8-3 16-2 24 2M64 156c8-3 14-2 22 2M136 148c12-4 26-5 40-1M150 162c8-2 16-2 24 0M180 52c6 3 10 8 13 14M232 120c5 8 8 16 9 26M84 82c8-6 16-9 26-10",
+    "M4 180C60 175 120 182 180 179S262 178 294 181M18 190c20-3 34-2 52 0M190 191c26-3 50-2 74 0",
+    "M20 179c-2-10-5-16-10-21M24 178c0-8 2-14 5-18M270 179c1-10 5-18 10-22M276 179c4-6 8-9 14-11",
+  ];
+  const spots = [[128, 72, 8], [141, 80, 4.5], [120, 86, 3.5], [66, 98, 5], [228, 134, 5], [236, 145, 3]];
+  return svg("svg", { class: "stone", viewBox: "0 0 298 200", "aria-hidden": "true", focusable: "false" },
+    lines.map((d, i) => svg("path", { d, class: i === 0 ? "body" : null })),
+    spots.map(([cx, cy, r]) => svg("circle", { cx, cy, r, class: "lichen" })));
 }
 
 /** Nothing was found: what can be done about it, most useful first. */

@@ -1,25 +1,24 @@
 // The page's one controller: state in, request out, answer on the screen.
 
 import * as api from "./api.js";
-import { card, ghosts } from "./card.js";
-import { el, isPlainClick } from "./dom.js";
+import { card } from "./card.js";
+import { showChooser, showModes } from "./controls.js";
+import { isPlainClick } from "./dom.js";
 import { titleOf } from "./fields.js";
 import { watchKeys } from "./keys.js";
-import { chips, facetLists } from "./narrow.js";
+import { chips } from "./narrow.js";
 import { nothing, problem, unknownCollection, welcome } from "./notices.js";
-import { showChooser, showModes } from "./controls.js";
-import { MOST, NOTHING, PAGE, address, asks, read, request } from "./state.js";
+import { NOTHING, PAGE, address, asks, read, request } from "./state.js";
+import { arrive, busy, further, narrowBy, say, settle, tally } from "./view.js";
 import { visits } from "./visits.js";
 
 const PAUSE = 250; // milliseconds without a key before what was typed is searched
-const SLOW = 150; // milliseconds before a search is shown to be running
 const TRIES = 3; // times in a row that the page asks again by itself
 const REMEMBERED = 30; // answers kept for "back"
 
 const $ = (id) => document.getElementById(id);
 const box = $("q");
 const hits = $("hits");
-const wide = matchMedia("(min-width: 62rem)");
 
 let collections = null;
 let collection = null;
@@ -126,20 +125,8 @@ async function search({ focus = false, remembered = false } = {}) {
 function begin() {
   const mine = new AbortController();
   running = mine;
-  hits.setAttribute("aria-busy", "true");
-  setTimeout(() => {
-    if (mine !== running || !hits.hasAttribute("aria-busy")) return;
-    document.body.classList.add("searching");
-    if (hits.childElementCount > 0 || !asks(state)) return;
-    $("notice").replaceChildren();
-    hits.replaceChildren(...ghosts(collection ?? { picture: "unknown yet" }));
-  }, SLOW);
+  busy(asks(state) ? collection ?? { picture: "not known yet" } : null, () => mine === running);
   return mine;
-}
-
-function settle() {
-  hits.removeAttribute("aria-busy");
-  document.body.classList.remove("searching");
 }
 
 function remember(key, answer) {
@@ -171,35 +158,13 @@ function cardsOf(answer) {
 
 function found(answer, k) {
   const cards = cardsOf(answer);
+  const isMore = answer.hits.length >= k;
   snapshot = answer.snapshot;
   $("notice").replaceChildren(...(cards.length ? [] : [nothing(state, collection, links)]));
   hits.replaceChildren(...cards);
-  $("degraded").hidden = !answer.degraded;
-  narrowBy(answer.facets);
-  tally(answer);
-  further(answer.hits.length >= k);
-}
-
-function narrowBy(facets) {
-  const lists = facetLists(facets, state, (column) => listColumns.has(`${collection.name}/${column}`), links);
-  const wasOpen = $("narrow").querySelector("details")?.open ?? false;
-  $("narrow").replaceChildren(...(lists ? [lists] : []));
-  $("narrow").hidden = lists === null;
-  if (lists) lists.open = wide.matches || wasOpen;
-}
-
-function tally(answer) {
-  const count = hits.childElementCount;
-  const time = typeof answer.took_ms === "number" ? ` in ${answer.took_ms < 10 ? answer.took_ms.toFixed(1) : Math.round(answer.took_ms)} ms` : "";
-  $("tally").textContent = count ? `${count === 1 ? "1 result" : `${count} results`}${time}` : `No results${time}`;
-  $("share").hidden = count === 0 || !navigator.clipboard;
-}
-
-function further(more) {
-  const capped = state.offset + PAGE >= MOST;
-  $("further").hidden = !more;
-  $("further").replaceChildren(more && !capped ? el("button", { type: "button", class: "solid", id: "more", onclick: showMore }, "Show more")
-    : el("p", { class: "soft" }, `These are the closest ${MOST}. Say more about it to narrow them.`));
+  narrowBy(answer.facets, state, (column) => listColumns.has(`${collection.name}/${column}`), links);
+  tally(answer, isMore);
+  further(isMore, state.offset + PAGE, showMore);
 }
 
 async function showMore() {
@@ -216,8 +181,9 @@ async function showMore() {
     places.replace(address(state));
     const cards = cardsOf(answer);
     hits.append(...cards);
-    tally(answer);
-    further(answer.hits.length >= PAGE);
+    const isMore = answer.hits.length >= PAGE;
+    tally(answer, isMore);
+    further(isMore, state.offset + PAGE, showMore);
     cards[0]?.querySelector(".card").focus();
   } catch (failure) {
     if (mine === running) $("further").replaceChildren(problem(failure, { retry: showMore, patient: false }));
@@ -226,28 +192,10 @@ async function showMore() {
   }
 }
 
-/** A notice in the place of cards. */
-function say(section) {
-  hits.replaceChildren();
-  $("notice").replaceChildren(section);
-  $("narrow").hidden = true;
-  $("narrow").replaceChildren();
-  $("further").hidden = true;
-  $("degraded").hidden = true;
-  $("share").hidden = true;
-  $("tally").textContent = "";
-}
-
 function fail(failure) {
   tries += 1;
   const clear = state.where.length && failure.status >= 400 && failure.status < 500 ? links.change({ where: [], offset: 0 }) : null;
   say(problem(failure, { retry: () => search(), patient: tries <= TRIES, clear }));
-}
-
-/** After a link was followed, reading goes on at the results. */
-function arrive() {
-  scrollTo(0, 0);
-  hits.focus({ preventScroll: true });
 }
 
 // ---- start -----------------------------------------------------------------------------------------------------
@@ -306,7 +254,6 @@ $("share").addEventListener("click", async () => {
   await navigator.clipboard.writeText(location.href).then(() => { $("share").textContent = "Copied"; }, () => { $("share").textContent = "Not allowed"; });
   setTimeout(() => { $("share").textContent = "Copy link"; }, 2000);
 });
-wide.addEventListener("change", () => { for (const lists of $("narrow").querySelectorAll("details")) lists.open = wide.matches; });
 addEventListener("online", () => { if ($("notice").querySelector(".failed")) search(); });
 places.onmove(async () => {
   typing = false;
@@ -321,4 +268,4 @@ if (state.q) box.value = state.q;
 else if (box.value) state = { ...state, q: box.value }; // typed before this script arrived
 show();
 start();
-box.focus();
+if (document.activeElement === document.body) box.focus();

@@ -1,0 +1,75 @@
+// The parts of the page around the cards: how many there are, the notice in their place, the facets beside them.
+
+import { ghosts } from "./card.js";
+import { el } from "./dom.js";
+import { facetLists } from "./narrow.js";
+import { MOST } from "./state.js";
+
+const SLOW = 150; // milliseconds before a search is shown to be running
+
+const $ = (id) => document.getElementById(id);
+const wide = matchMedia("(min-width: 62rem)");
+wide.addEventListener("change", () => {
+  for (const lists of $("narrow").querySelectorAll("details")) lists.open = wide.matches;
+});
+
+/** Say that a search runs, visibly only if it still does (`isCurrent`) after a moment. Shown cards stay, dimmed. */
+export function busy(collection, isCurrent) {
+  $("hits").setAttribute("aria-busy", "true");
+  setTimeout(() => {
+    if (!isCurrent() || !$("hits").hasAttribute("aria-busy")) return;
+    document.body.classList.add("searching");
+    if ($("hits").childElementCount > 0 || collection === null) return;
+    $("notice").replaceChildren();
+    $("hits").replaceChildren(...ghosts(collection));
+  }, SLOW);
+}
+
+/** The search is over, well or not. */
+export function settle() {
+  $("hits").removeAttribute("aria-busy");
+  document.body.classList.remove("searching");
+}
+
+/** A notice in the place of cards. */
+export function say(section) {
+  $("hits").replaceChildren();
+  $("notice").replaceChildren(section);
+  $("narrow").replaceChildren();
+  $("tally").textContent = "";
+  for (const id of ["narrow", "further", "degraded", "share"]) $(id).hidden = true;
+}
+
+/** The facets of an answer, open where there is room and where they were open before. */
+export function narrowBy(facets, state, isListColumn, links) {
+  const wasOpen = $("narrow").querySelector("details")?.open ?? false;
+  const lists = facetLists(facets, state, isListColumn, links);
+  $("narrow").replaceChildren(...(lists ? [lists] : []));
+  $("narrow").hidden = lists === null;
+  if (lists) lists.open = wide.matches || wasOpen;
+}
+
+/** How many cards there are, of more or of no more, and how long the service took. */
+export function tally(answer, isMore) {
+  const count = $("hits").childElementCount;
+  const took = answer.took_ms;
+  const time = typeof took === "number" ? ` in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms` : "";
+  const number = count === 0 ? "No results" : count === 1 ? "1 result" : isMore ? `The closest ${count}` : `${count} results`;
+  $("tally").textContent = number + time;
+  $("share").hidden = count === 0 || !navigator.clipboard;
+  $("degraded").hidden = !answer.degraded;
+}
+
+/** The button for more, `onclick: showMore`, or the word that there is no paging further. */
+export function further(isMore, shown, showMore) {
+  $("further").hidden = !isMore;
+  $("further").replaceChildren(shown < MOST
+    ? el("button", { type: "button", class: "solid", id: "more", onclick: showMore }, "Show more")
+    : el("p", { class: "soft" }, `These are the closest ${MOST}. Say more about it to narrow them.`));
+}
+
+/** After a link was followed, reading goes on at the results. */
+export function arrive() {
+  scrollTo(0, 0);
+  $("hits").focus({ preventScroll: true });
+}

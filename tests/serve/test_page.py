@@ -1,0 +1,860 @@
+"""The page in a real browser: what a person sees, types, clicks, shares and hears.
+
+Every test runs against the app that the `app` fixture makes, a stand-in for the service; failures of the
+service are played by intercepting requests, so the same tests can run against the real one. Whatever a test
+does, the page may ask nobody but its own server and may write no error to the console: `visit` checks that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+pytest.importorskip("playwright", reason="needs playwright: the module is not installed")
+
+import uvicorn
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from starlette.types import ASGIApp
+from stub import PAGE, make_app
+
+pytestmark = pytest.mark.needs("chromium", "playwright")
+
+WHALE = "a whale hunt that becomes an obsession"
+MANY = "pocket guide"  # finds more than one screen of them
+PAUSE = 0.25  # seconds of typing pause that the page waits for
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+Visit = Callable[..., Page]
+
+
+# ---- the browser and the service -----------------------------------------------------------------
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """The address of an app on a port of its own, for as long as the block runs."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)
+
+
+@pytest.fixture(scope="session")
+def app() -> ASGIApp:
+    """The service under the page: with another app over the same books, the tests run against that."""
+    return make_app(("books",))
+
+
+@pytest.fixture(scope="session")
+def url(app: ASGIApp) -> Iterator[str]:
+    with serving(app) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def url_of_two() -> Iterator[str]:
+    with serving(make_app(("books", "titles"))) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, url: str) -> Iterator[Visit]:
+    """Opens pages (`visit("?q=whale", width=360)`); at the end, checks what they asked and logged."""
+    contexts = []
+    asked: list[str] = []
+    logged: list[str] = []
+    forgiven: list[str] = []
+
+    def open_page(
+        path: str = "",
+        *,
+        base: str = url,
+        width: int = 1280,
+        height: int = 900,
+        forgive: str = "",
+        before: Callable[[Page], object] | None = None,
+        **options: Any,
+    ) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(5000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on(
+            "console", lambda line: logged.append(line.text) if line.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        if forgive:
+            forgiven.append(forgive)
+        if before:
+            before(page)
+        page.goto(base + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert {urlsplit(one).hostname for one in asked if not one.startswith(("data:", "blob:"))} == {
+        "127.0.0.1"
+    }
+    assert [line for line in logged if not any(one in line for one in forgiven)] == []
+
+
+def said(page: Page) -> dict[str, list[str]]:
+    """The query string of the address bar."""
+    return parse_qs(urlsplit(page.url).query)
+
+
+def searches(page: Page) -> list[dict[str, Any]]:
+    """The bodies of the searches that the page asks for from now on, as they happen."""
+    bodies: list[dict[str, Any]] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/search") and request.method == "POST":
+            bodies.append(json.loads(request.post_data or ""))
+
+    page.on("request", note)
+    return bodies
+
+
+def failing(status: int, problem: dict[str, Any], **headers: str) -> Callable[[Route], None]:
+    """A handler that answers with a problem."""
+    body = json.dumps({"type": "about:blank", "status": status, **problem})
+    return lambda route: route.fulfill(
+        status=status, body=body, headers={"content-type": "application/problem+json", **headers}
+    )
+
+
+def answering(*documents: dict[str, Any], **more: Any) -> Callable[[Route], None]:
+    """A handler that answers every search with these documents; `_highlights` in one becomes the hit's."""
+    hits = [
+        {
+            "id": one.get("id", f"d{rank}"),
+            "rank": rank,
+            "score": 1 / rank,
+            "scores": {"text": 0.5},
+            "highlights": one.pop("_highlights", None),
+            "document": one,
+        }
+        for rank, one in enumerate(documents, start=1)
+    ]
+    answer = {
+        "hits": hits,
+        "facets": {},
+        "offset": 0,
+        "k": 24,
+        "snapshot": "s",
+        "cache": "off",
+        "took_ms": 1,
+        **more,
+    }
+    return lambda route: route.fulfill(json=answer)
+
+
+def hits(page: Page) -> Any:
+    return page.locator("#hits article.card")
+
+
+def titles(page: Page) -> list[str]:
+    found: list[str] = page.locator("#hits h2").all_inner_texts()
+    return found
+
+
+# ---- typing --------------------------------------------------------------------------------------
+
+
+def test_it_is_ready_to_type_in_and_says_what_it_is(visit: Visit) -> None:
+    page = visit()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    expect(page.locator(".welcome .lead")).to_be_visible()
+    expect(page.locator("#about")).to_have_text("67 documents in books")
+    page.keyboard.type("dracula")
+    expect(hits(page)).to_have_count(1)
+    expect(page).to_have_title("dracula · findling")
+
+
+def test_an_example_can_be_clicked(visit: Visit) -> None:
+    page = visit()
+    page.get_by_role("link", name=WHALE).click()
+    expect(page.get_by_role("searchbox")).to_have_value(WHALE)
+    expect(page.get_by_role("heading", name="Moby-Dick; or, The Whale")).to_be_visible()
+    assert said(page) == {"q": [WHALE]}
+
+
+def test_typing_searches_once_it_pauses_and_makes_one_visit(visit: Visit) -> None:
+    page = visit()
+    expect(page.locator(".welcome")).to_be_visible()
+    before = page.evaluate("history.length")
+    bodies = searches(page)
+    page.keyboard.type("treasure", delay=20)
+    expect(hits(page)).to_have_count(1)
+    page.keyboard.type(" island", delay=20)
+    page.wait_for_url("**/?q=treasure+island")
+    expect(page.locator("#hits mark")).to_have_text(["Treasure", "Island"])
+    assert [body["q"] for body in bodies] == ["treasure", "treasure island"]
+    assert page.evaluate("history.length") == before + 1
+
+
+def test_enter_searches_at_once(visit: Visit) -> None:
+    page = visit()
+    expect(page.locator(".welcome")).to_be_visible()
+    # In the page's own clock, so that a slow machine cannot make a pause of it.
+    page.evaluate(
+        """() => {
+            const real = window.fetch;
+            window.fetch = (...all) => {
+                window.waited = performance.now() - window.began;
+                return real(...all);
+            };
+            const box = document.getElementById("q");
+            window.began = performance.now();
+            box.value = "solaris";
+            box.dispatchEvent(new Event("input", { bubbles: true }));
+            box.form.requestSubmit();
+        }"""
+    )
+    expect(hits(page)).to_have_count(1)
+    assert page.evaluate("window.waited") < PAUSE * 1000 / 2
+
+
+def test_a_late_answer_to_an_older_question_is_not_shown(visit: Visit) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "dracula" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page = visit(before=lambda page: page.route("**/search", hold), forgive="net::ERR")
+    gone: list[str] = []
+    page.on("requestfailed", lambda request: gone.append(request.failure or ""))
+    page.keyboard.type("dracula")
+    page.keyboard.press("Enter")
+    expect(page.locator("body.searching")).to_be_attached()
+    page.keyboard.type(" frankenstein")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("frankenstein")
+    page.keyboard.press("Enter")
+    expect(page.locator("#hits h2")).to_have_text(["Frankenstein"])
+    assert len(held) >= 1
+    assert any("ABORTED" in reason for reason in gone)
+    expect(page.locator("body.searching")).to_have_count(0)
+
+
+def test_esc_clears_and_slash_comes_back(visit: Visit) -> None:
+    page = visit("?q=dracula&where=year%20%3D%201897")
+    expect(hits(page)).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(page.locator("#asked")).to_be_hidden()
+    assert said(page) == {}
+    page.locator(".examples a").first.focus()
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    expect(page.get_by_role("searchbox")).to_have_value("")
+
+
+# ---- cards ---------------------------------------------------------------------------------------
+
+
+def test_a_card_has_title_authors_year_and_picture(visit: Visit) -> None:
+    page = visit("?q=" + quote(WHALE))
+    card = page.get_by_role("article", name="Moby-Dick; or, The Whale")
+    expect(card.locator(".by")).to_have_text("Herman Melville · 1851")
+    image = card.locator(".cover img")
+    expect(image).to_have_attribute("loading", "lazy")
+    expect(image).to_have_js_property("naturalWidth", 240)
+    assert (image.get_attribute("width"), image.get_attribute("height")) == ("120", "180")
+    assert urlsplit(image.evaluate("image => image.src")).path == "/collections/books/documents/OL1M/picture"
+    expect(page.locator("#tally")).to_have_text(re.compile(r"^\d+ results? in 3\.2 ms$"))
+
+
+def test_a_book_without_a_picture_gets_a_drawn_cover_always_the_same(visit: Visit) -> None:
+    drawings = []
+    page = visit()
+    for words in ("frankenstein", "creature ice"):
+        page.goto(f"{page.url.split('?')[0]}?q={words}")
+        drawing = page.get_by_role("article", name="Frankenstein").locator(".cover svg.drawn")
+        expect(drawing).to_be_visible()
+        drawings.append(drawing.inner_html())
+    assert drawings[0] == drawings[1]
+    assert "Frankenstein" in drawings[0]
+
+
+def test_drawn_covers_differ_and_hold_every_kind_of_title(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(hits(page)).to_have_count(24)
+    drawings = page.locator("svg.drawn").evaluate_all("all => all.map(one => one.innerHTML)")
+    assert len(set(drawings)) == 24
+    page = visit(
+        before=lambda page: page.route(
+            "**/search",
+            answering(
+                *(
+                    {"title": title}
+                    for title in ("", "W" * 90, "百年孤独の物語と長い題名", "a " * 80, "مئة عام من العزلة")
+                )
+            ),
+        )
+    )
+    page.keyboard.type("anything")
+    expect(hits(page)).to_have_count(5)
+    overflowing = page.locator("svg.drawn").evaluate_all(
+        """all => all.flatMap(one => {
+            const frame = one.getBoundingClientRect();
+            return [...one.querySelectorAll("text")].filter(text => {
+                const box = text.getBoundingClientRect();
+                return box.left < frame.left || box.right > frame.right || box.bottom > frame.bottom;
+            }).map(text => text.textContent);
+        })"""
+    )
+    assert overflowing == []
+    assert titles(page)[0] == "Untitled"
+
+
+def test_a_picture_that_is_missing_is_drawn_instead(visit: Visit) -> None:
+    page = visit(
+        "?q=dracula",
+        before=lambda page: page.route("**/picture", lambda route: route.fulfill(status=404)),
+        forgive="404",
+    )
+    expect(page.get_by_role("article", name="Dracula").locator("svg.drawn")).to_be_visible()
+    expect(page.locator(".cover img")).to_have_count(0)
+
+
+def test_matches_are_marked_by_characters_not_by_utf16_units(visit: Visit) -> None:
+    document = {
+        "title": "🐋🐋 whale 百年",
+        "authors": ["Ann Whale", "Bo"],
+        "description": "x " * 200 + "whale song",
+        "_highlights": {
+            "title": [[3, 8], [9, 11]],
+            "description": [[400, 405], [5, 5], [-3, 0], [9, 99999999]],
+            "authors": [[4, 9]],
+        },
+    }
+    page = visit(before=lambda page: page.route("**/search", answering(document)))
+    page.keyboard.type("whale")
+    expect(page.locator("#hits h2 mark")).to_have_text(["whale", "百年"])
+    expect(page.locator("#hits .by mark")).to_have_text("Whale")
+    expect(page.locator("#hits .about .start mark").first).to_be_visible()
+
+
+def test_details_show_every_field_and_why_it_was_found(visit: Visit) -> None:
+    page = visit("?q=" + quote("murder library monks"))
+    card = page.get_by_role("article", name="The Name of the Rose")
+    toggle = card.get_by_role("button", name="Details: The Name of the Rose")
+    expect(toggle).to_have_attribute("aria-expanded", "false")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-expanded", "true")
+    panel = card.locator(".details")
+    expect(panel.locator("dt")).to_have_text(["Pages", "Subjects", "Language", "Home page", "Id"])
+    expect(panel).to_contain_text("Italian")
+    expect(panel.locator("a[target=_blank]")).to_have_attribute("href", "https://example.org/works/OL11M")
+    expect(panel.locator("a[target=_blank]")).to_have_attribute("rel", "noopener noreferrer")
+    expect(panel.locator(".scores th")).to_have_text(["Meaning", "Words", "Together"])
+    toggle.click()
+    expect(panel).to_be_hidden()
+    toggle.click()
+    panel.get_by_role("link", name="Monks").click()
+    expect(page.get_by_role("link", name="Take back: Subjects Monks")).to_be_visible()
+    assert said(page)["where"] == ["subjects contains 'Monks'"]
+
+
+def test_nothing_in_a_document_is_run_or_followed(visit: Visit) -> None:
+    evil = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
+    document = {
+        "id": "../x?<b>",
+        "title": evil,
+        "authors": [evil],
+        "year": evil,
+        "description": evil,
+        "subjects": [evil, "javascript:window.hacked=1"],
+        "home_page": "javascript:window.hacked=1",
+        "language": "jav",
+        "pages": {"nested": [evil]},
+        "_highlights": {"title": [[0, 4]], "description": [[0, 9]]},
+    }
+    facets = {"subjects": [{"value": evil, "count": 1}, {"value": "javascript:window.hacked=1", "count": 1}]}
+    page = visit(
+        "?q=x&where=" + quote(evil) + "&mode=" + quote(evil),
+        before=lambda page: page.route("**/search", answering(document, facets=facets)),
+    )
+    expect(page.locator("#hits h2")).to_have_text(evil)
+    page.locator(".toggle").click()
+    expect(page.locator(".details")).to_contain_text("javascript:window.hacked=1")
+    assert page.locator("#hits img, #hits script, #narrow img, #asked img").count() == 0
+    links = page.locator("a").evaluate_all("all => all.map(one => one.href)")
+    assert all(urlsplit(link).scheme == "http" for link in links)
+    page.locator(".like").click()
+    expect(page.locator("#asked .what").first).to_have_text(evil)
+    assert said(page) == {"like": ["../x?<b>"]}
+    assert page.evaluate("window.hacked") is None
+
+
+# ---- the address ---------------------------------------------------------------------------------
+
+
+def test_the_mode_can_be_switched_and_explains_itself(visit: Visit) -> None:
+    page = visit("?q=whale")
+    expect(hits(page).first).to_be_visible()
+    bodies = searches(page)
+    expect(page.get_by_role("radio", name="Both")).to_be_checked()
+    page.get_by_role("radio", name="Words").check()
+    expect(page.locator("#hint")).to_have_text("where these very words stand")
+    assert said(page) == {"q": ["whale"], "mode": ["lexical"]}
+    page.get_by_role("radio", name="Both").check()
+    expect(page.locator("#hint")).to_have_text("by meaning and by words together")
+    assert said(page) == {"q": ["whale"]}
+    assert [body.get("mode") for body in bodies] == ["lexical", None]
+
+
+def test_more_like_this_is_a_link_and_back_returns(visit: Visit) -> None:
+    page = visit("?q=" + quote(WHALE))
+    expect(hits(page).first).to_be_visible()
+    first = titles(page)
+    bodies = searches(page)
+    link = page.get_by_role("link", name="More like this: Moby-Dick; or, The Whale")
+    expect(link).to_have_attribute("href", "?like=OL1M")
+    link.click()
+    expect(page.get_by_role("link", name="Take back: Like Moby-Dick; or, The Whale")).to_be_visible()
+    expect(page.get_by_role("heading", name="Treasure Island")).to_be_visible()
+    assert bodies == [{"k": 24, "offset": 0, "like": "OL1M", "facets": ["year", "subjects", "language"]}]
+    assert "Moby-Dick; or, The Whale" not in titles(page)
+    expect(page.get_by_role("searchbox")).to_have_value("")
+    page.go_back()
+    expect(page.get_by_role("searchbox")).to_have_value(WHALE)
+    expect(page.locator("#hits h2")).to_have_text(first)
+    page.go_forward()
+    expect(page.get_by_role("heading", name="Treasure Island")).to_be_visible()
+    assert len(bodies) == 1  # both answers were remembered
+    page.keyboard.press("/")
+    page.keyboard.type("dracula")
+    expect(page.locator("#hits h2")).to_have_text(["Dracula"])
+    assert said(page) == {"q": ["dracula"]}
+
+
+def test_a_shared_link_restores_everything(visit: Visit) -> None:
+    link = "?q=guide&mode=semantic&where=subjects%20contains%20'Reader''s%20companions'&offset=24"
+    page = visit(link)
+    expect(page.get_by_role("searchbox")).to_have_value("guide")
+    expect(page.get_by_role("radio", name="Meaning")).to_be_checked()
+    expect(page.locator("#asked .what")).to_have_text(["Reader's companions"])
+    expect(hits(page)).to_have_count(45)
+    page.goto(page.url.split("?")[0] + "?like=OL1M")
+    expect(page.locator("#asked .what")).to_have_text(["Moby-Dick; or, The Whale"])
+
+
+def test_going_back_restores_the_place_on_the_page(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(hits(page)).to_have_count(24)
+    page.mouse.wheel(0, 700)
+    page.wait_for_function("scrollY > 600")
+    place = page.evaluate("scrollY")
+    # By its address, not by the mouse, which would scroll.
+    page.locator(".like").nth(10).evaluate("link => link.click()")
+    expect(page.locator("#asked li")).to_have_count(1)
+    page.wait_for_function("scrollY === 0")
+    page.go_back()
+    page.wait_for_function(f"Math.abs(scrollY - {place}) < 5")
+
+
+def test_facets_narrow_and_chips_take_it_back(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(hits(page)).to_have_count(24)
+    bodies = searches(page)
+    page.locator("#narrow").get_by_role("link", name="Reader's companions 45").click()
+    expect(page.locator("#asked .what")).to_have_text(["Reader's companions"])
+    page.locator("#narrow").get_by_role("link", name="1990").click()
+    expect(hits(page)).to_have_count(3)
+    assert said(page)["where"] == ["subjects contains 'Reader''s companions'", "year = 1990"]
+    assert bodies[-1]["where"] == "(subjects contains 'Reader''s companions') and (year = 1990)"
+    expect(page.locator("#narrow a[aria-current]")).to_have_count(2)
+    page.get_by_role("link", name="Take back: Year 1990").click()
+    expect(hits(page)).to_have_count(24)
+    page.get_by_role("link", name="Take back: Subjects Reader's companions").click()
+    expect(page.locator("#asked")).to_be_hidden()
+    assert said(page) == {"q": [MANY]}
+
+
+def test_a_long_facet_opens(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(page.locator("#narrow section").first.locator("a:visible")).to_have_count(8)
+    page.get_by_role("button", name="Show all of Year").click()
+    expect(page.locator("#narrow section").first.locator("a:visible")).to_have_count(20)
+    expect(page.locator("#narrow section").first.locator("a").nth(8)).to_be_focused()
+
+
+def test_more_adds_to_the_results(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(page.locator("#tally")).to_have_text("The closest 24 in 3.2 ms")
+    bodies = searches(page)
+    page.get_by_role("button", name="Show more").click()
+    expect(hits(page)).to_have_count(45)
+    expect(hits(page).nth(24)).to_be_focused()
+    expect(page.locator("#tally")).to_have_text("45 results in 3.2 ms")
+    expect(page.locator("#further")).to_be_hidden()
+    assert bodies == [{"k": 24, "offset": 24, "q": MANY}]
+    assert said(page)["offset"] == ["24"]
+    assert len(set(page.locator("#hits li").evaluate_all("all => all.map(one => one.dataset.id)"))) == 45
+
+
+def test_more_starts_again_when_another_snapshot_went_live(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(hits(page)).to_have_count(24)
+    bodies = searches(page)
+
+    def renamed(route: Route) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "snapshot": "newer"})
+
+    page.route("**/search", renamed)
+    page.get_by_role("button", name="Show more").click()
+    expect(hits(page)).to_have_count(45)
+    assert [(body["offset"], body["k"]) for body in bodies] == [(24, 24), (0, 48)]
+
+
+def test_collections_are_chosen_only_where_there_is_a_choice(visit: Visit, url_of_two: str) -> None:
+    page = visit("?q=whale")
+    expect(hits(page).first).to_be_visible()
+    expect(page.get_by_label("Collection", exact=True)).to_be_hidden()
+    page = visit("?q=whale", base=url_of_two)
+    page.get_by_label("Collection", exact=True).select_option("titles")
+    expect(page.locator("#hits h2")).to_have_text(
+        ["List of whale species by length", "The whale that sank the Essex ship"]
+    )
+    expect(page.locator("#hits .by").first).to_have_text("Views 1,234")
+    expect(page.locator("#hits .cover")).to_have_count(0)
+    assert said(page) == {"collection": ["titles"], "q": ["whale"]}
+    expect(page.locator("#about")).to_have_text("3 documents in titles")
+
+
+# ---- when there is nothing, or something failed --------------------------------------------------
+
+
+def test_nothing_found_says_what_can_be_done(visit: Visit) -> None:
+    page = visit("?q=dracula&where=year%20%3D%201851&mode=lexical")
+    expect(page.get_by_role("status")).to_have_text("No results in 3.2 ms")
+    expect(page.get_by_role("heading", name="Nothing was found.")).to_be_visible()
+    expect(page.get_by_role("link", name="Search by meaning instead of by words")).to_be_visible()
+    page.get_by_role("link", name="Search without the filter").click()
+    expect(page.locator("#hits h2")).to_have_text(["Dracula"])
+
+
+def test_a_service_out_of_reach_can_be_asked_again(visit: Visit) -> None:
+    page = visit(
+        "", before=lambda page: page.route("**/collections", lambda route: route.abort()), forgive="net::ERR"
+    )
+    expect(page.get_by_role("alert")).to_contain_text("The search service cannot be reached.")
+    page.keyboard.type("dracula")
+    page.unroute("**/collections")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#hits h2")).to_have_text(["Dracula"])
+    page.route("**/search", lambda route: route.abort())
+    page.get_by_role("searchbox").fill("solaris")
+    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    expect(page.get_by_role("searchbox")).to_have_value("solaris")
+    page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#hits h2")).to_have_text(["Solaris"])
+
+
+def test_a_busy_service_is_asked_again_when_it_said(visit: Visit) -> None:
+    busy = failing(
+        503,
+        {"title": "Overloaded", "detail": "64 searches wait already.", "code": "overloaded"},
+        **{"retry-after": "1"},
+    )
+    page = visit("?q=dracula", before=lambda page: page.route("**/search", busy, times=1), forgive="503")
+    expect(page.get_by_role("alert")).to_contain_text("It asks us to come back in a second.")
+    expect(page.get_by_role("alert")).to_contain_text("64 searches wait already.")
+    expect(page.get_by_role("button", name="Try again")).to_contain_text("by itself in 1 s")
+    expect(page.locator("#hits h2")).to_have_text(["Dracula"])
+
+
+def test_a_service_that_stays_busy_is_not_hammered(visit: Visit) -> None:
+    page = visit("", forgive="503")
+    page.clock.install()
+    page.route("**/search", failing(503, {"title": "Overloaded"}, **{"retry-after": "2"}))
+    bodies = searches(page)
+    page.keyboard.type("dracula")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    for _ in range(6):
+        page.clock.run_for(3000)
+        expect(page.get_by_role("alert")).to_be_visible()
+    assert len(bodies) == 4  # once for Enter, and three times by itself
+    expect(page.get_by_role("button", name="Try again")).to_have_text("Try again")
+
+
+def test_a_filter_that_cannot_be_read_is_explained(visit: Visit) -> None:
+    page = visit("?q=dracula&where=year%20!!%203", forgive="400")
+    expect(page.get_by_role("alert")).to_contain_text("cannot read the filter at 'year !! 3'")
+    expect(page.locator(".failed")).to_contain_text("status 400 · bad-where")
+    page.get_by_role("link", name="Search without the filters").click()
+    expect(page.locator("#hits h2")).to_have_text(["Dracula"])
+
+
+def test_an_answer_that_is_no_json_is_a_failure_not_a_blank_page(visit: Visit) -> None:
+    page = visit(
+        "?q=dracula", before=lambda page: page.route("**/search", lambda route: route.fulfill(body="<html>"))
+    )
+    expect(page.get_by_role("alert")).to_contain_text("The search service failed.")
+
+
+def test_a_failure_of_more_keeps_what_is_there(visit: Visit) -> None:
+    page = visit("?q=" + MANY, forgive="net::ERR")
+    expect(hits(page)).to_have_count(24)
+    page.route("**/search", lambda route: route.abort())
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#further").get_by_role("alert")).to_be_visible()
+    expect(hits(page)).to_have_count(24)
+    page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    expect(hits(page)).to_have_count(45)
+
+
+def test_a_link_to_a_collection_that_is_gone_names_the_others(visit: Visit) -> None:
+    page = visit("?collection=records&q=dracula")
+    expect(page.get_by_role("heading", name="There is no collection of that name.")).to_be_visible()
+    page.get_by_role("link", name="books").click()
+    expect(page.locator("#hits h2")).to_have_text(["Dracula"])
+
+
+def test_no_collection_at_all_says_how_to_make_one(visit: Visit) -> None:
+    empty: dict[str, list[str]] = {"collections": []}
+    page = visit(before=lambda page: page.route("**/collections", lambda route: route.fulfill(json=empty)))
+    expect(page.get_by_role("heading", name="Nothing is published yet.")).to_be_visible()
+    expect(page.locator("#notice")).to_contain_text("findling build")
+
+
+def test_an_incomplete_answer_says_so(visit: Visit) -> None:
+    page = visit(
+        "?q=x", before=lambda page: page.route("**/search", answering({"title": "One"}, degraded=True))
+    )
+    expect(page.locator("#degraded")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("1 result in 1.0 ms")
+
+
+def test_waiting_shows_shapes_and_moves_nothing(visit: Visit) -> None:
+    shifts = """new PerformanceObserver(list => {
+        for (const one of list.getEntries()) window.shifted = (window.shifted ?? 0) + one.value;
+    }).observe({ type: "layout-shift", buffered: true });"""
+
+    def late(route: Route) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    def before(page: Page) -> None:
+        page.add_init_script(shifts)
+        page.route("**/search", late)
+
+    page = visit("?q=" + quote(WHALE), before=before)
+    expect(page.locator("#hits")).to_have_attribute("aria-busy", "true")
+    expect(page.locator(".ghost").first).to_be_visible()
+    expect(hits(page).first).to_be_visible()
+    expect(page.locator(".ghost")).to_have_count(0)
+    page.wait_for_timeout(100)
+    assert (page.evaluate("window.shifted") or 0) < 0.05
+
+
+# ---- for everyone --------------------------------------------------------------------------------
+
+
+def test_the_keyboard_alone_is_enough(visit: Visit) -> None:
+    page = visit()
+    page.keyboard.type("sea ship whale")
+    page.keyboard.press("Enter")
+    expect(hits(page).nth(2)).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    expect(hits(page).nth(0)).to_be_focused()
+    page.keyboard.press("j")
+    expect(hits(page).nth(1)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(hits(page).nth(0).locator(".details")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(hits(page).nth(0).locator(".like")).to_be_focused()
+    assert page.locator(":focus").evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.locator("#asked li")).to_have_count(1)
+    expect(page.locator("#hits")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    for _ in range(2):
+        page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("link", name="Skip to the results")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the results")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name=re.compile("Take back: Like"))).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".welcome")).to_be_visible()
+
+
+def test_every_control_has_a_name_and_every_region_a_role(visit: Visit) -> None:
+    page = visit("?q=" + quote(WHALE))
+    page.locator(".toggle").first.click()
+    for role in ("banner", "search", "complementary", "main", "contentinfo", "status"):
+        expect(page.get_by_role(role)).to_have_count(1)
+    expect(page.locator("h1")).to_have_count(1)
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Results for {WHALE}")
+    nameless = page.locator("a:visible, button:visible, input, select, fieldset").evaluate_all(
+        """all => all.filter(one => !(one.ariaLabel || one.innerText?.trim() || one.labels?.length
+            || one.querySelector?.("legend"))).map(one => one.outerHTML)"""
+    )
+    assert nameless == []
+    ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids))
+    pointed = page.locator("[aria-labelledby], [aria-controls], [aria-describedby]").evaluate_all(
+        """all => all.flatMap(one => ["aria-labelledby", "aria-controls", "aria-describedby"]
+            .map(name => one.getAttribute(name)).filter(Boolean))"""
+    )
+    assert set(pointed) <= set(ids)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast(visit: Visit, scheme: str) -> None:
+    page = visit(color_scheme=scheme, forgive="400", reduced_motion="reduce")
+    whale = "?q=" + quote(WHALE) + "&where=year%20%3D%201851"
+    for path in ("", whale, "?like=OL1M", "?q=zzz&where=year%20%3D%201851", "?q=x&where=!"):
+        page.goto(page.url.split("?")[0] + path)
+        expect(page.locator("#hits article, #notice section").first).to_be_visible()
+        if page.locator(".toggle").count():
+            page.locator(".toggle").first.click()
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (sum(paper) < 300) == (scheme == "dark")
+        assert page.evaluate(CONTRAST) == []
+
+
+# WCAG 2.2, 1.4.3: at least 4.5, or 3 for large text. Returns the texts below that.
+CONTRAST = """() => {
+    const parse = color => (color.match(/[\\d.]+/g) ?? []).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = node => {
+        for (let one = node; one; one = one.parentElement) {
+            const color = parse(getComputedStyle(one).backgroundColor);
+            if (color.length === 3 || color[3] === 1) return color;
+        }
+        return [255, 255, 255];
+    };
+    const poor = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+        const node = text.parentElement;
+        if (!text.data.trim() || !node.checkVisibility()) continue;
+        if (node.closest("svg, script, noscript, option")) continue;
+        const style = getComputedStyle(node);
+        const [a, b] = [light(parse(style.color)), light(behind(node))].sort((x, y) => y - x);
+        const large = parseFloat(style.fontSize) >= 24;
+        const ratio = (a + 0.05) / (b + 0.05);
+        if (ratio < (large ? 3 : 4.5)) poor.push(`${text.data.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
+    }
+    return poor;
+}"""
+
+
+def test_no_width_scrolls_sideways(visit: Visit, url_of_two: str) -> None:
+    document = {
+        "title": "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2,
+        "authors": ["A" * 120],
+        "description": "https://example.org/" + "a" * 300,
+        "subjects": ["S" * 200],
+        "home_page": "https://example.org/" + "b" * 300,
+    }
+    facets = {"subjects": [{"value": "S" * 200, "count": 123456}]}
+    page = visit(
+        "?q=x&where=" + quote("subjects contains '" + "S" * 200 + "'"),
+        base=url_of_two,
+        width=320,
+        before=lambda page: page.route("**/search", answering(document, facets=facets)),
+    )
+    page.locator(".toggle").click()
+    page.locator("summary").click()
+    for _ in range(2):
+        for width in (320, 360, 600, 768, 1000, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.keyboard.press("/")
+        page.keyboard.press("Escape")
+        expect(page.locator(".welcome")).to_be_visible()
+
+
+def test_on_a_phone_the_facets_stay_folded(visit: Visit) -> None:
+    page = visit("?q=" + MANY, width=360, height=740)
+    expect(page.get_by_role("link", name="Reader's companions 45")).to_be_hidden()
+    page.get_by_text("Narrow the results").click()
+    page.get_by_role("link", name="Reader's companions 45").click()
+    expect(page.locator("#asked li")).to_have_count(1)
+
+
+def test_motion_stops_for_those_who_ask(visit: Visit) -> None:
+    page = visit("?q=dracula", reduced_motion="reduce")
+    expect(hits(page)).to_have_count(1)
+    page.evaluate("document.body.classList.add('searching')")
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.masthead'), '::after').animationName")
+        == "none"
+    )
+
+
+def test_the_link_can_be_copied(visit: Visit) -> None:
+    page = visit("?q=dracula", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+
+
+# ---- the files -----------------------------------------------------------------------------------
+
+
+def test_the_files_keep_to_the_strict_policy() -> None:
+    html = (PAGE / "index.html").read_text()
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", html)
+    for path in PAGE.iterdir():
+        text = path.read_text()
+        assert set(re.findall(r"https?://[\w.]+", text)) <= {"http://www.w3.org"}, path.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), (
+            path.name
+        )
+        assert len(text.splitlines()) <= 300, path.name
+    loaded = re.findall(r'(?:href|src)="page/([\w.]+)"', html)
+    imported = [
+        name for path in PAGE.glob("*.js") for name in re.findall(r'from "\./([\w.]+)"', path.read_text())
+    ]
+    assert {path.name for path in PAGE.iterdir()} == {"index.html", *loaded, *imported}
