@@ -57,14 +57,13 @@ class DocumentOptions(Options, frozen=True):
 class VectorOptions(Options, frozen=True):
     """A vector field: the text columns (or the picture column) that one encoder embeds.
 
-    `precision` is the encoder's arithmetic, `device` where it runs.
+    `options` are the table's further keys, which the encoder itself knows and checks.
     """
 
     encoder: str
     input: list[str] = []
     image: str | None = None
-    precision: Literal["int8", "float32"] = "int8"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    options: dict[str, Any] = {}
 
 
 class LexicalOptions(Options, frozen=True):
@@ -82,6 +81,11 @@ class IndexOptions(Options, frozen=True):
     recall: Share = 0.95
     memory: str = "2GB"
     params: dict[str, int | float | str] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` in bytes."""
+        return bytes_of(self.memory, "index.memory")
 
 
 class RankOptions(Options, frozen=True):
@@ -131,6 +135,10 @@ class Settings(Options, frozen=True):
         """The source's own keys."""
         return {key: value for key, value in self.source.items() if key != "kind"}
 
+    def path(self, value: str) -> str:
+        """A path of the configuration, from the directory of its file."""
+        return value if "://" in value or not self.base else str(Path(self.base, value))
+
     @property
     def parts(self) -> list[str]:
         """What a query can be ranked by: the vector fields, and `lexical` where there is one."""
@@ -165,10 +173,16 @@ def parse(tables: Mapping[str, Any], base: str = "") -> Settings:
     settings = convert(plain, Settings, at="")
     if not isinstance(fields, dict) or not all(isinstance(value, dict) for value in fields.values()):
         raise ConfigError("vectors must hold one table for each vector field", todo="write [vectors.text]")
-    vectors = {name: convert(value, VectorOptions, at=f"vectors.{name}") for name, value in fields.items()}
+    vectors = {name: _vector_options(name, value) for name, value in fields.items()}
     settings = msgspec.structs.replace(settings, vectors=vectors, base=base)
     _check(settings)
     return settings
+
+
+def _vector_options(name: str, table: Mapping[str, Any]) -> VectorOptions:
+    known = {key: value for key, value in table.items() if key in {"encoder", "input", "image"}}
+    options = {key: value for key, value in table.items() if key not in known}
+    return convert({**known, "options": options}, VectorOptions, at=f"vectors.{name}")
 
 
 def convert(value: Mapping[str, Any], kind: type[T], at: str) -> T:
@@ -241,7 +255,7 @@ def _check(settings: Settings) -> None:
         _check_parts("lexical.weights", settings.lexical.weights, settings.lexical.input)
         if not settings.lexical.input:
             raise ConfigError("lexical.input is empty", todo="name the columns to search")
-    bytes_of(settings.index.memory, "index.memory")
+    _ = settings.index.memory_bytes
 
 
 def _check_parts(at: str, weights: Mapping[str, float], allowed: list[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,9 +26,9 @@ MAX_QUERY_CHARACTERS = 8000
 class Query:
     """What somebody asks for.
 
-    Any of `q`, `image` (encoded picture), `like` (document id) and `vector` may be given; what is given is
-    combined. `field` limits the semantic side to one vector field. `weights` override the collection's,
-    by part: a vector field's name or `lexical`.
+    Any of `q`, `image` (the bytes of a picture file), `like` (document id) and `vector` may be given; what
+    is given is combined. `field` limits the semantic side to one vector field. `weights`, by part (a vector
+    field's name or `lexical`), override the collection's.
     """
 
     q: str = ""
@@ -63,7 +64,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The hits of one query, all from one snapshot."""
+    """The hits of one query, all from one snapshot; `degraded` says that a part could not be asked."""
 
     hits: list[Hit]
     facets: Mapping[str, list[tuple[Any, int]]]
@@ -71,3 +72,31 @@ class Answer:
     k: int
     snapshot: str
     degraded: bool = False
+
+    def to_json(self, took_ms: float = 0.0, cache: str = "off") -> bytes:
+        """The answer as HTTP and `search --json` give it."""
+        return msgspec.json.encode(
+            {
+                "hits": [_hit(hit) for hit in self.hits],
+                "facets": {
+                    name: [{"value": value, "count": count} for value, count in counts]
+                    for name, counts in self.facets.items()
+                },
+                "offset": self.offset,
+                "k": self.k,
+                "snapshot": self.snapshot,
+                "cache": cache,
+                "degraded": self.degraded,
+                "took_ms": round(took_ms, 3),
+            }
+        )
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    plain: dict[str, Any] = {"id": hit.id, "rank": hit.rank, "score": hit.score, "scores": hit.scores}
+    if hit.ranks is not None:
+        plain["ranks"] = hit.ranks
+    if hit.highlights:
+        plain["highlights"] = hit.highlights
+    plain["document"] = msgspec.Raw(hit.document)
+    return plain

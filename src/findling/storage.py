@@ -185,6 +185,14 @@ def stage_directory(url: str, last: str) -> Iterator[Path]:
             files.put_file(str(aside / each), f"{path}/{each}")
 
 
+def fetch(url: str, path: Path) -> None:
+    """Copy a file to this machine."""
+    with _explained(url, "fetch"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_read(url) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, _BLOCK)
+
+
 def fsync_tree(path: Path) -> None:
     """Make all files and directories below `path` durable."""
     for directory, _, names in os.walk(path):

@@ -67,6 +67,12 @@ class Shards:
             if not file.num_row_groups:
                 yield _empty(file.schema_arrow)
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, shard after shard, in the order in which they stand."""
+        for file in self.files():
+            with storage.open_read(file) as opened:
+                yield from pq.ParquetFile(opened).iter_batches(_BATCH_ROWS)
+
     def count(self) -> int:
         """How many rows there are."""
         total = 0
@@ -91,10 +97,11 @@ class Shards:
 class Engine(Protocol):
     """Runs the same steps anywhere; the same input gives the same rows on every engine."""
 
-    def run(self, source: Dataset, steps: Sequence[Step], out: str) -> Shards:
+    def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
         """Read every split, apply the steps, and leave shards in the directory `out`.
 
-        A shard is complete or absent; one that is there from an earlier run is not made again.
+        A shard is complete or absent; one that is there from an earlier run is not made again. `name` is
+        what progress calls the work.
         """
         ...
 
@@ -105,6 +112,14 @@ class Engine(Protocol):
     def join(self, left: Dataset, right: Dataset, on: tuple[str, str], how: str = "left") -> Shards:
         """Rows of `left` with the columns of `right` (`left`), or those without a match (`anti`)."""
         ...
+
+
+def as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch as shards hold it: steps carry `vector` as float32, on disk half of that is enough."""
+    place = batch.schema.get_field_index("vector")
+    if place < 0 or batch.column(place).type != pa.list_(pa.float32()):
+        return batch
+    return batch.set_column(place, "vector", batch.column(place).cast(pa.list_(pa.float16())))
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

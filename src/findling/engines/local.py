@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from findling import schema, storage
-from findling.engines.base import DROPS, Shards
+from findling.engines.base import DROPS, Shards, as_stored
 from findling.errors import FindlingError
 from findling.progress import Progress, Silent
 from findling.schema import BOOKKEEPING, Drop
@@ -95,10 +95,16 @@ class Local:
             sql = f"SELECT {columns} FROM read_parquet(?) l LEFT JOIN read_parquet(?) r ON {condition}"
         return self._relate(sql, [lefts, rights])
 
-    def query(self, sql: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, streamed; sorts and joins spill to the workspace."""
-        with self._database() as database:
-            yield from database.sql(sql, params=list(parameters)).to_arrow_reader(_UNIT_ROWS)
+    def sort(self, dataset: Dataset, by: str, out: str) -> Shards:
+        """The rows in the order of the bytes of `by`, one for each value, as one shard in `out`.
+
+        Of rows that share the value, the one that sorts first by all its columns stays.
+        """
+        files = self._files(dataset)
+        columns = ", ".join(_name(column) for column in self._columns(files))
+        first = f"row_number() OVER (PARTITION BY {_name(by)} ORDER BY {columns}) = 1"
+        sql = f"SELECT * FROM read_parquet(?) QUALIFY {first} ORDER BY {_name(by)}"
+        return self._copy(sql, [files], out)
 
     def _spread(
         self, work: _Work, source: Dataset, splits: list[Split], done: set[str], advance: Any
@@ -140,16 +146,15 @@ class Local:
         """The result of a query as a dataset of its own, named by what it was made from."""
         made_from = [sql, *(f"{file} {storage.version(file)}" for files in inputs for file in files)]
         digest = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
-        out = self.workspace / f"relation-{digest}"
-        if not out.exists():
-            with (
-                storage.stage_directory(str(out), last="part.parquet") as aside,
-                self._database() as database,
-            ):
-                target = str(aside / "part.parquet")
+        return self._copy(sql, inputs, str(self.workspace / f"relation-{digest}"))
+
+    def _copy(self, sql: str, inputs: list[list[str]], out: str) -> Shards:
+        if not storage.exists(out):
+            with storage.stage_directory(out, last="part.parquet") as aside, self._database() as database:
+                target = _quoted(str(aside / "part.parquet"))
                 options = f"FORMAT parquet, ROW_GROUP_SIZE {_UNIT_ROWS}"
-                database.execute(f"COPY ({sql}) TO '{_quoted(target)}' ({options})", inputs)
-        return Shards(str(out))
+                database.execute(f"COPY ({sql}) TO '{target}' ({options})", inputs)
+        return Shards(out)
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[Any]:
@@ -266,6 +271,7 @@ def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
     with storage.stage_file(storage.join(work.out, f"{name}.parquet")) as file:
         for batch in batches:
             kept, told = schema.without_drops(step(batch))
+            kept = as_stored(kept)
             drops += told
             writer = writer or pq.ParquetWriter(file, kept.schema, compression="zstd")
             writer.write_batch(kept)

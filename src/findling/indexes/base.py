@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,14 @@ class Index(Protocol):
     `build` writes files into a directory and `open` maps them, so that processes share one copy. Nothing
     is changed by a search: parameters come with the call.
     """
+
+    sweep: ClassVar[Sequence[Params]]
+    """Search parameters worth measuring, from fast to thorough."""
+
+    @property
+    def vectors(self) -> NDArray[np.float16]:
+        """The (n, dim) vectors themselves, as kept."""
+        ...
 
     @classmethod
     def build(cls, vectors: NDArray[np.floating[Any]], path: Path, params: Params) -> None:

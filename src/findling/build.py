@@ -1,0 +1,304 @@
+"""The batch story: a source's records become documents, their texts vectors, and both a snapshot.
+
+    extract   source -> parse -> filter -> documents, with every dropped record counted under its reason
+    embed     documents -> texts -> vectors, but only those that the cache does not hold
+    index     documents and vectors -> a snapshot, measured and sealed
+    publish   CURRENT moves to it
+
+Each stage leaves what it made under a name that tells what it was made from. So a killed build goes on
+where it was, and a build over unchanged input repeats nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+import pyarrow as pa
+
+from findling import config, registry, storage, writer
+from findling.catalog import Catalog
+from findling.config import Settings
+from findling.embeddings import Embeddings
+from findling.encoders.base import Encoder, open_encoder
+from findling.engines.base import Engine, Shards
+from findling.engines.local import Local
+from findling.errors import ConfigError, NotFound, SourceError
+from findling.filters import EVERYTHING, Where
+from findling.progress import Progress, Silent
+from findling.schema import READ, Drop
+from findling.snapshot import Manifest
+from findling.sources.base import DOCUMENTS, Source, Split
+from findling.steps import EmbedStep, FilterStep, ParseStep, SelectStep, Step, TextStep
+from findling.workplace import Workplace, needed_columns, workplace
+
+STAGES = ("extract", "embed", "index", "publish")
+DUPLICATE = "duplicate id"
+
+
+@dataclass
+class Report:
+    """What a build did; of `records`, what was read equals what was kept and all that was dropped."""
+
+    collection: str
+    snapshot: str | None = None
+    records: dict[str, Any] = field(default_factory=dict)
+    embedded: dict[str, dict[str, int]] = field(default_factory=dict)
+    index: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    published: bool = False
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note how long a stage takes."""
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - started, 3)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What the stages share."""
+
+    settings: Settings
+    catalog: Catalog
+    source: Source
+    where: Where
+    encoders: dict[str, Encoder]
+    work: Workplace
+    engine: Engine
+    local: Local
+    limit: int | None
+    progress: Progress
+
+
+def build(
+    settings: Settings,
+    engine: str = "local",
+    only: Sequence[str] = STAGES,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Build a collection; whatever fails, what was published before is still published."""
+    progress = progress or Silent()
+    catalog = Catalog.of(settings)
+    source = open_source(settings)
+    where = _checked(settings, source)
+    encoders = open_encoders(settings)
+    report = Report(settings.collection)
+    with workplace(settings, catalog, source.splits(), limit) as work:
+        local = Local(work.path, memory=settings.index.memory_bytes // 2, progress=progress)
+        runner = local if engine == "local" else cast(Engine, registry.load("engine", engine)(local))
+        shared = _Build(settings, catalog, source, where, encoders, work, runner, local, limit, progress)
+        if "extract" in only:
+            with report.timed("extract"):
+                extract(shared)
+        report.records = _records(shared)
+        if "embed" in only:
+            with report.timed("embed"):
+                report.embedded = {name: embed(shared, name) for name in encoders}
+        if "index" in only:
+            with report.timed("index"):
+                manifest = index(shared, report)
+                report.snapshot = manifest.id
+                report.index = {name: _told(manifest, name, report) for name in manifest.fields}
+        if "publish" in only:
+            with report.timed("publish"):
+                identity = report.snapshot or _newest(catalog)
+                report.snapshot = catalog.publish(identity).id
+                report.published = True
+            work.tidy()
+    return report
+
+
+def open_source(settings: Settings) -> Source:
+    """The configured source; it reads nothing yet but what tells its columns."""
+    kind = registry.load("source", settings.source_kind)
+    return cast(Source, kind.from_options(settings.source_options, settings.base))
+
+
+def open_encoders(settings: Settings) -> dict[str, Encoder]:
+    """The encoder of each vector field; none has loaded its weights yet."""
+    cache = config.models_cache()
+    return {
+        name: open_encoder(field.encoder, dict(field.options), cache)
+        for name, field in settings.vectors.items()
+    }
+
+
+def extract(build: _Build) -> None:
+    """Records to documents, in the work directory, unless they are there."""
+    if build.work.records() is not None:
+        build.progress.say("the source has not changed: its documents are used again")
+        return
+    engine, source = build.engine, build.source
+    early = build.where.over(source.early())
+    late = build.where.without(early)
+    tables: dict[str, Shards] = {}
+    for place, table in enumerate(_tables(source)):
+        counted = place == 0
+        steps: list[Step] = [ParseStep(source, table, early if counted else EVERYTHING, counted)]
+        if counted and early.parts:
+            steps.append(FilterStep(early))
+        rows = _TableOf(source, table, build.limit if counted else None)
+        tables[table] = engine.run(rows, steps, build.work.at(f"table-{table}"), f"read {table}")
+    whole = source.assemble(engine, tables)
+    finish = [ParseStep(source, DOCUMENTS, late), FilterStep(late), SelectStep(_columns(build))]
+    kept = engine.run(whole, finish, build.work.at("kept"), "filter")
+    documents = build.local.sort(kept, "id", build.work.documents.path)
+    counted_table = tables[_tables(source)[0]]
+    drops = [*counted_table.drops(), *kept.drops()]
+    drops.append(Drop(DUPLICATE, kept.count() - documents.count()))
+    lookups = [drop for table in list(tables.values())[1:] for drop in table.drops()]
+    _write_failures(build.catalog, [*drops, *lookups])
+    build.work.finish(_counted(drops, documents.count()))
+
+
+def embed(build: _Build, name: str) -> dict[str, int]:
+    """Vectors for the texts of one field that the cache does not hold; says how many were new."""
+    options, encoder = build.settings.vectors[name], build.encoders[name]
+    cache = Embeddings.of(build.catalog.root, name, encoder.spec.id)
+    texts = build.engine.run(
+        build.work.documents,
+        [TextStep(tuple(options.input))],
+        build.work.at(f"texts-{name}"),
+        f"texts {name}",
+    )
+    distinct = build.engine.group(texts, ["hash"], {"text": ("min", "text")})
+    pending = distinct
+    if cache.parts():
+        pending = build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
+    new = pending.count()
+    if new:
+        step = EmbedStep(options.encoder, options.options, config.models_cache())
+        build.engine.run(pending, [step], cache.path, f"embed {name}")
+    return {"new": new, "reused": distinct.count() - new, "failed": 0}
+
+
+def index(build: _Build, report: Report) -> Manifest:
+    """Documents and vectors to a sealed snapshot."""
+    documents = build.work.documents
+    if not documents.count():
+        raise SourceError(
+            f"no document was kept of {report.records['read']} records, so there is nothing to search",
+            todo=f"look at why they were dropped: {report.records['dropped']}",
+        )
+    root = build.catalog.root
+    draft = writer.Draft(
+        settings=build.settings,
+        documents=documents.batches,
+        count=documents.count(),
+        encoders=build.encoders,
+        embeddings={n: Embeddings.of(root, n, e.spec.id) for n, e in build.encoders.items()},
+        records=report.records,
+        workspace=build.work.path,
+        progress=build.progress,
+        seconds=report.seconds,
+    )
+    return writer.write(draft, build.catalog)
+
+
+@dataclass(frozen=True)
+class _TableOf:
+    """One of a source's tables; with `limit`, its first records only, in one split."""
+
+    source: Source
+    table: str
+    limit: int | None = None
+
+    def splits(self) -> list[Split]:
+        splits = [split for split in self.source.splits() if split.table == self.table]
+        return splits if self.limit is None else [Split(self.table, "", f"first-{self.limit}")]
+
+    def read(self, split: Split) -> Iterator[pa.RecordBatch]:
+        if self.limit is None:
+            yield from self.source.read(split)
+            return
+        left = self.limit
+        for each in _TableOf(self.source, self.table).splits():
+            for batch in self.source.read(each):
+                yield batch.slice(0, left)
+                left -= batch.num_rows
+                if left <= 0:
+                    return
+
+
+def _tables(source: Source) -> list[str]:
+    return list(dict.fromkeys(split.table for split in source.splits()))
+
+
+def _columns(build: _Build) -> tuple[str, ...]:
+    return tuple(needed_columns(build.settings))
+
+
+def _checked(settings: Settings, source: Source) -> Where:
+    """The filter, once it and every column that the configuration names fit the source."""
+    known = source.columns.names
+    for name in needed_columns(settings):
+        if name not in known:
+            raise ConfigError(
+                f"the configuration names the column {name!r}, which the source does not have",
+                todo=f"columns are {', '.join(known)}",
+            )
+    where = Where.parse(settings.filter.where)
+    where.check(source.columns)
+    return where
+
+
+def _known(build: _Build, cache: Embeddings) -> Shards:
+    """The hashes that the cache holds, where a join can read them."""
+    held = Shards(cache.path)
+    if storage.is_local(cache.path):
+        return held
+    return build.local.run(held, [SelectStep(("hash",))], build.work.at("known"), "cache")
+
+
+def _counted(drops: Iterable[Drop], kept: int) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    for drop in drops:
+        counts[drop.reason] += drop.count
+    read = counts.pop(READ, 0)
+    return {"read": read, "kept": kept, "dropped": {reason: n for reason, n in counts.most_common() if n}}
+
+
+def _records(build: _Build) -> dict[str, Any]:
+    records = build.work.records()
+    if records is None:
+        raise ConfigError(
+            "nothing has been extracted from this input yet", todo="build with --only extract,…"
+        )
+    return records
+
+
+def _write_failures(catalog: Catalog, drops: Iterable[Drop]) -> None:
+    """failures/extract.jsonl: each record that could not be taken, with the step and the reason."""
+    lines = [
+        msgspec.json.encode({"step": "extract", "reason": drop.reason, "record": drop.detail})
+        for drop in drops
+        if drop.detail is not None
+    ]
+    url = storage.join(catalog.root, "failures", "extract.jsonl")
+    storage.write_bytes(url, b"".join(line + b"\n" for line in lines))
+
+
+def _newest(catalog: Catalog) -> str:
+    ids = catalog.ids()
+    if not ids:
+        raise NotFound(f"collection {catalog.collection!r} has no snapshot", todo="run: findling build")
+    return ids[-1]
+
+
+def _told(manifest: Manifest, name: str, report: Report) -> dict[str, Any]:
+    built = manifest.fields[name]
+    return {
+        "kind": built.kind,
+        "params": {**built.params, **built.search},
+        "bytes": built.bytes,
+        "seconds": round(report.seconds.pop(f"index {name}", 0.0), 3),
+        "recall_at_10": built.recall_at_10,
+    }

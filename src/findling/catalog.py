@@ -1,0 +1,124 @@
+"""The snapshots of a collection: which there are, which is CURRENT, and the moves of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from findling import config, snapshot, storage
+from findling.errors import NotFound, SnapshotError
+from findling.snapshot import MANIFEST, Manifest
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The snapshots of one collection below a home directory or URL."""
+
+    home: str
+    collection: str
+
+    @classmethod
+    def of(cls, settings: config.Settings) -> Catalog:
+        """The catalog that a configuration speaks of."""
+        return cls(storage.join(settings.base, settings.home), settings.collection)
+
+    @property
+    def root(self) -> str:
+        """The collection's directory."""
+        return storage.join(self.home, self.collection)
+
+    def path(self, identity: str) -> str:
+        """Where a snapshot is, or will be."""
+        return storage.join(self.root, "snapshots", identity)
+
+    def ids(self) -> list[str]:
+        """The complete snapshots, oldest first."""
+        names = storage.listing(storage.join(self.root, "snapshots"))
+        return [
+            name
+            for name in names
+            if not name.startswith(".") and storage.exists(storage.join(self.path(name), MANIFEST))
+        ]
+
+    def manifest(self, identity: str) -> Manifest:
+        """A snapshot's description, without looking at its files."""
+        if identity not in self.ids():
+            raise NotFound(
+                f"collection {self.collection!r} has no snapshot {identity!r}",
+                todo=f"there are: {', '.join(self.ids()) or 'none; run findling build'}",
+            )
+        content = storage.read_bytes(storage.join(self.path(identity), MANIFEST))
+        return snapshot.parse_manifest(content, identity)
+
+    def current(self) -> str | None:
+        """The id of the published snapshot, if any."""
+        url = storage.join(self.root, "CURRENT")
+        return storage.read_bytes(url).decode().strip() or None if storage.exists(url) else None
+
+    def local(self, identity: str | None = None) -> Path:
+        """A snapshot's directory on this machine, complete; from a remote home it is fetched once.
+
+        Raises NotFound where none is published, SnapshotError where files do not fit their manifest.
+        """
+        identity = identity or self.current()
+        if identity is None:
+            raise NotFound(
+                f"collection {self.collection!r} has nothing published", todo="run: findling build"
+            )
+        manifest = self.manifest(identity)
+        url = self.path(identity)
+        if storage.is_local(url):
+            return storage.local_path(url)
+        below = hashlib.sha256(url.encode()).hexdigest()[:16]
+        kept = config.user_cache() / "snapshots" / below / identity
+        if not (kept / MANIFEST).exists():
+            with storage.stage_directory(str(kept), last=MANIFEST) as aside:
+                for name in [*manifest.files, MANIFEST]:
+                    storage.fetch(storage.join(url, name), aside / name)
+                snapshot.verify(aside)
+        return kept
+
+    def publish(self, identity: str) -> Manifest:
+        """Make a snapshot CURRENT; refused when a file is damaged or the recall is under its target."""
+        self.manifest(identity)
+        manifest = snapshot.verify(self.local(identity))
+        for name, field in manifest.fields.items():
+            if field.recall_at_10 < manifest.recall:
+                raise SnapshotError(
+                    f"snapshot {identity} is not published: recall@10 of {name!r} is "
+                    f"{field.recall_at_10:.3f}, under the target {manifest.recall:g}",
+                    todo='lower index.recall or let index.kind be "exact"',
+                )
+        storage.write_bytes(storage.join(self.root, "CURRENT"), f"{identity}\n".encode())
+        return manifest
+
+    def rollback(self) -> Manifest:
+        """Publish the newest snapshot that is older than the current one."""
+        current = self.current()
+        older = [identity for identity in self.ids() if current is not None and identity < current]
+        if not older:
+            raise SnapshotError(
+                f"there is no snapshot older than {current or 'none'} to go back to",
+                todo="see: findling status",
+            )
+        return self.publish(older[-1])
+
+    def prune(self, keep: int = 3) -> list[str]:
+        """Remove all but the newest `keep` snapshots; the current one always stays. Returns what went."""
+        current = self.current()
+        going = [identity for identity in self.ids()[: -keep or None] if identity != current]
+        for identity in going:
+            # Without its manifest a snapshot is no longer one, whatever interrupts the rest.
+            storage.remove(storage.join(self.path(identity), MANIFEST))
+            storage.remove(self.path(identity))
+            storage.remove(storage.join(self.root, "snapshots", f".{identity}.verified"))
+        self.sweep()
+        return going
+
+    def sweep(self) -> None:
+        """Remove what killed builds left aside."""
+        directory = storage.join(self.root, "snapshots")
+        for name in storage.listing(directory):
+            if name.startswith(".") and name.endswith(".tmp"):
+                storage.remove(storage.join(directory, name))

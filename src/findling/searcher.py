@@ -1,0 +1,346 @@
+"""The online story: a query in, an answer out, from one snapshot. Knows no HTTP and no cache.
+
+Each part (a vector field, or the lexical side) gives its best candidates; fusion makes one list of them;
+the store turns its rows into documents.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from findling import fusion, pictures, registry, snapshot, where
+from findling.config import LEXICAL, RankOptions
+from findling.encoders.base import Encoder, Vectors, open_encoder
+from findling.errors import EncoderError, NotFound, QueryError, SnapshotError
+from findling.indexes.base import Index, Mask
+from findling.lexical import Lexical
+from findling.records import MAX_K, MAX_QUERY_CHARACTERS, MAX_REACH, MODES, Answer, Hit, Query
+from findling.snapshot import Manifest, SnapshotPaths
+from findling.stores.arrow import ArrowStore
+
+Rows = NDArray[np.int64]
+Ranked = tuple[Rows, NDArray[np.float32]]
+"""Rows, best first, and their scores."""
+
+_DEEPER = 10  # how much larger the next pool of candidates is
+_MASKS = 64  # filters remembered per snapshot
+_MARKED = 2000  # characters of a column in which matches are marked
+
+
+@dataclass(frozen=True)
+class VectorField:
+    """A vector field, open: its index, the document row of each vector, and who embeds queries for it."""
+
+    index: Index
+    rows: Rows | None
+    encoder: Encoder
+    params: Mapping[str, Any]
+
+    def search(self, vector: Vectors, k: int, mask: Mask | None) -> Ranked:
+        """The best k documents for one (dim,) vector."""
+        own = mask if mask is None or self.rows is None else mask[self.rows]
+        rows, scores = self.index.search(vector[None], k, self.params, own)
+        found = rows[0] >= 0
+        best = rows[0][found]
+        return (best if self.rows is None else self.rows[best]), scores[0][found]
+
+    def vector_of(self, row: int) -> Vectors | None:
+        """A document's own vector, if it has one."""
+        place = row
+        if self.rows is not None:
+            place = int(np.searchsorted(self.rows, row))
+            if place == len(self.rows) or self.rows[place] != row:
+                return None
+        return np.asarray(self.index.vectors[place], np.float32)
+
+
+class Searcher:
+    """Answers queries over one snapshot. Thread-safe; opening maps files and loads no model."""
+
+    def __init__(  # noqa: PLR0917 - only `open` calls it
+        self,
+        paths: SnapshotPaths,
+        manifest: Manifest,
+        store: ArrowStore,
+        fields: Mapping[str, VectorField],
+        lexical: Lexical | None,
+        rank: RankOptions,
+    ) -> None:
+        self.paths = paths
+        self.manifest = manifest
+        self.store = store
+        self.fields = fields
+        self.lexical = lexical
+        self.rank = rank
+        self._mask = functools.lru_cache(_MASKS)(self._evaluate)
+        self._facets = functools.lru_cache(_MASKS)(self._count_facets)
+
+    @classmethod
+    def open(cls, root: Path, rank: RankOptions, models: Path | None = None) -> Self:
+        """Open a snapshot's directory; raises SnapshotError naming a file that is not what was built."""
+        manifest = snapshot.check(root)
+        paths = SnapshotPaths(root)
+        with snapshot.complaining_of(manifest):
+            store = ArrowStore.open(paths.documents)
+            lexical = Lexical.open(paths.lexical) if manifest.lexical else None
+            fields = {name: _open_field(manifest, paths, name, models) for name in manifest.fields}
+        return cls(paths, manifest, store, fields, lexical, rank)
+
+    def search(self, query: Query) -> Answer:
+        """The hits of a query; raises QueryError saying what is wrong with it."""
+        self._check(query)
+        tree = self._tree(query.where)
+        expression = None if tree is None else where.to_text(tree)
+        mask = None if expression is None else self._mask(expression)
+        rows, scores, parts, degraded = self._ranked(query, mask)
+        page = slice(query.offset, query.offset + query.k)
+        return Answer(
+            hits=self._hits(query, rows[page], scores[page], parts),
+            facets={name: self._facets(name, expression) for name in query.facets},
+            offset=query.offset,
+            k=query.k,
+            snapshot=self.manifest.id,
+            degraded=degraded,
+        )
+
+    def document(self, identity: str) -> bytes:
+        """A document by id, as JSON; raises NotFound."""
+        return self.store.get_many([self._row(identity)])[0]
+
+    def probe(self) -> None:
+        """Ask what the snapshot knows the answer to; raises SnapshotError when too little of it is found."""
+        wanted = found = 0
+        for probe in snapshot.read_probes(self.paths):
+            vector = self.fields[probe.part].vector_of(self._row(probe.like))
+            if vector is None:
+                raise SnapshotError(f"probe {probe.like!r} has no vector in {probe.part!r}")
+            rows, _ = self.fields[probe.part].search(vector, len(probe.ids), None)
+            wanted += len(probe.ids)
+            found += len({*probe.ids} & {*self.store.ids([int(row) for row in rows])})
+        if found < wanted * self.manifest.recall * 0.9:
+            raise SnapshotError(
+                f"snapshot {self.manifest.id} finds {found} of {wanted} known neighbours", todo="build again"
+            )
+
+    def warm(self) -> None:
+        """Load the encoders and touch what a first query would wait for."""
+        self.search(Query(q=self.manifest.title, k=1))
+
+    def _check(self, query: Query) -> None:
+        """Raises QueryError unless the query can be asked of this snapshot."""
+        if not 1 <= query.k <= MAX_K:
+            raise QueryError(f"k is {query.k}", todo=f"ask for 1 to {MAX_K} hits")
+        if query.offset < 0 or query.offset + query.k > MAX_REACH:
+            raise QueryError(
+                f"offset {query.offset} with k {query.k} is out of reach",
+                todo=f"offset + k may be at most {MAX_REACH}; narrow the search instead",
+            )
+        if len(query.q) > MAX_QUERY_CHARACTERS:
+            raise QueryError(
+                f"the query has {len(query.q)} characters", todo=f"at most {MAX_QUERY_CHARACTERS} are taken"
+            )
+        if query.mode not in MODES:
+            raise QueryError(f"unknown mode {query.mode!r}", todo=f"known are {', '.join(MODES)}")
+        if not query.q.strip() and query.image is None and query.like is None and query.vector is None:
+            raise QueryError("the query is empty", todo="give words, a picture or a document to compare with")
+        _known("field", [query.field] if query.field else [], list(self.fields))
+        _known("weights", list(query.weights), [*self.fields, *([LEXICAL] if self.lexical else [])])
+        _known("facets", list(query.facets), ["id", *self.manifest.columns])
+        if query.mode == "semantic" and not self.fields:
+            raise QueryError("this collection has no vectors", todo="search with mode lexical")
+        if query.mode == "lexical" and self.lexical is None:
+            raise QueryError("this collection has no lexical index", todo="search with mode semantic")
+        if query.mode == "lexical" and not query.q.strip():
+            raise QueryError("lexical search needs words", todo="give q, or use mode semantic")
+
+    def _ranked(
+        self, query: Query, mask: Mask | None
+    ) -> tuple[Rows, NDArray[np.float32], dict[str, Ranked], bool]:
+        """All rows up to the page's end, best first, with each part's own list.
+
+        Candidates come in pools of growing size, and what a smaller pool ranked stays before what a larger
+        one adds: so pages of one query never overlap and never miss a row, however deep one goes.
+        """
+        vectors, degraded = self._vectors(query)
+        own = self._row(query.like) if query.like is not None else None
+        reach = query.offset + query.k + (own is not None)
+        size = self.rank.candidates
+        rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+        while True:
+            parts = dict(self._parts(query, vectors, size, mask))
+            more, more_scores = self._fuse(query, parts)
+            new = ~np.isin(more, rows) if len(rows) else np.ones(len(more), np.bool_)
+            if own is not None:
+                new &= more != own
+            # A later pool's scores may be higher; never let a later page's first hit outscore the last one.
+            ceiling = scores[-1] if len(scores) else np.inf
+            rows = np.concatenate([rows, more[new]])
+            scores = np.concatenate([scores, np.minimum(more_scores[new], ceiling)]).astype(np.float32)
+            exhausted = all(len(part[0]) < size for part in parts.values())
+            if len(rows) >= reach or exhausted or size >= MAX_REACH:
+                return rows, scores, parts, degraded
+            size = min(size * _DEEPER, MAX_REACH)
+
+    def _parts(
+        self, query: Query, vectors: Mapping[str, Vectors], size: int, mask: Mask | None
+    ) -> Iterator[tuple[str, Ranked]]:
+        for name, vector in vectors.items():
+            yield name, self.fields[name].search(vector, size, mask)
+        if self.lexical is not None and query.mode != "semantic" and query.q.strip():
+            yield LEXICAL, self.lexical.search(query.q, size, mask)
+
+    def _fuse(self, query: Query, parts: Mapping[str, Ranked]) -> Ranked:
+        if len(parts) == 1:
+            return next(iter(parts.values()))
+        weights = {name: query.weights.get(name, self.rank.weights.get(name, 1.0)) for name in parts}
+        if self.rank.fusion == "weighted":
+            rows, scores = fusion.weighted(parts, weights)
+        else:
+            rows, scores = fusion.reciprocal_rank(parts, weights, self.rank.constant)
+        return rows, scores.astype(np.float32)
+
+    def _vectors(self, query: Query) -> tuple[dict[str, Vectors], bool]:
+        """The query's vector in each field that is asked; and whether one had to be left out."""
+        if query.mode == "lexical":
+            return {}, False
+        vectors: dict[str, Vectors] = {}
+        for name in [query.field] if query.field else self.fields:
+            try:
+                vector = self._vector(query, name)
+            except EncoderError:
+                if query.mode == "semantic" or self.lexical is None or not query.q.strip():
+                    raise
+                return {}, True
+            if vector is not None:
+                vectors[name] = vector
+        if not vectors and query.mode == "semantic":
+            raise QueryError("no vector field can take this query", todo="ask with words or another field")
+        return vectors, False
+
+    def _vector(self, query: Query, name: str) -> Vectors | None:
+        """The sum of what the query gives for one field, as a unit vector; None where that is nothing."""
+        field = self.fields[name]
+        given = []
+        if query.q.strip() and "text" in field.encoder.spec.modalities:
+            given.append(field.encoder.embed_texts([query.q], role="query")[0])
+        if query.like is not None:
+            own = field.vector_of(self._row(query.like))
+            given += [own] if own is not None else []
+        if query.vector is not None:
+            if query.vector.shape != (field.encoder.spec.dim,):
+                raise QueryError(
+                    f"the vector has {query.vector.size} numbers, field {name!r} has {field.encoder.spec.dim}"
+                )
+            given.append(query.vector)
+        if query.image is not None:
+            given += self._seen(query.image, field)
+        total = np.sum([_unit(vector) for vector in given], axis=0) if given else np.zeros(1)
+        return _unit(np.asarray(total, np.float32)) if np.any(total) else None
+
+    def _seen(self, image: bytes, field: VectorField) -> list[Vectors]:
+        picture = pictures.decode(image)
+        return list(field.encoder.embed_images([picture])) if "image" in field.encoder.spec.modalities else []
+
+    def _hits(
+        self, query: Query, rows: Rows, scores: NDArray[np.float32], parts: Mapping[str, Ranked]
+    ) -> list[Hit]:
+        places = [int(row) for row in rows]
+        documents = self.store.get_many(places)
+        ids = self.store.ids(places)
+        own_scores, own_ranks = _by_row(parts, rows)
+        marked = self._marker(query)
+        return [
+            Hit(
+                id=ids[at],
+                rank=query.offset + at + 1,
+                score=float(scores[at]),
+                scores=own_scores[at],
+                document=document,
+                ranks=own_ranks[at] if query.explain else None,
+                highlights=marked(document),
+            )
+            for at, document in enumerate(documents)
+        ]
+
+    def _marker(self, query: Query) -> Any:
+        """What marks the query's words in a document's kept text columns."""
+        lexical, inputs = self.lexical, self.manifest.lexical
+        if lexical is None or inputs is None or query.mode == "semantic" or not query.q.strip():
+            return _unmarked
+        columns = [name for name in inputs.input if name in self.manifest.columns]
+
+        def marked(document: bytes) -> dict[str, list[tuple[int, int]]]:
+            values = msgspec.json.decode(document)
+            texts = {n: values[n][:_MARKED] for n in columns if isinstance(values.get(n), str)}
+            return lexical.highlights(query.q, texts)
+
+        return marked
+
+    def _row(self, identity: str) -> int:
+        row = self.store.row_of(identity)
+        if row is None:
+            raise NotFound(f"there is no document {identity!r} in {self.manifest.collection!r}")
+        return row
+
+    def _tree(self, expression: Any) -> Any:
+        if expression is None or (isinstance(expression, str) and not expression.strip()):
+            return None
+        return where.parse(expression, self.store.schema)
+
+    def _evaluate(self, expression: str) -> Mask:
+        return where.evaluate(where.parse(expression, self.store.schema), self.store.column)
+
+    def _count_facets(self, name: str, expression: str | None) -> list[tuple[Any, int]]:
+        mask = None if expression is None else self._mask(expression)
+        return where.facets(self.store.column(name), mask)
+
+
+def _open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path | None) -> VectorField:
+    field = manifest.fields[name]
+    encoder = open_encoder(field.encoder, dict(field.options), models)
+    if encoder.spec.id != field.spec.id:
+        raise SnapshotError(
+            f"field {name!r} of snapshot {manifest.id} was embedded by {field.spec.id}, but the encoder "
+            f"{field.encoder!r} here is {encoder.spec.id}",
+            todo="build again, or install the same weights",
+        )
+    index: Index = registry.load("index", field.kind).open(paths.field(name))
+    return VectorField(index, snapshot.open_rows(paths, name), encoder, field.search)
+
+
+def _by_row(parts: Mapping[str, Ranked], rows: Rows) -> tuple[list[dict[str, float]], list[dict[str, int]]]:
+    """For each row, the score and the rank that each part gave it."""
+    scores: list[dict[str, float]] = [{} for _ in rows]
+    ranks: list[dict[str, int]] = [{} for _ in rows]
+    for name, (found, values) in parts.items():
+        if not len(found):
+            continue
+        order = np.argsort(found)
+        place = order[np.minimum(np.searchsorted(found, rows, sorter=order), len(found) - 1)]
+        for at in np.flatnonzero(found[place] == rows):
+            scores[at][name] = float(values[place[at]])
+            ranks[at][name] = int(place[at]) + 1
+    return scores, ranks
+
+
+def _unmarked(document: bytes) -> None:
+    del document
+
+
+def _known(what: str, names: list[str], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise QueryError(f"{what} names {name!r}", todo=f"known are {', '.join(known) or 'none'}")
+
+
+def _unit(vector: Vectors) -> Vectors:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 0 else vector

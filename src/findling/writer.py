@@ -1,0 +1,245 @@
+"""Sorted documents and their vectors to a snapshot: the last thing the batch half does."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+import findling
+from findling import registry, snapshot, storage
+from findling.catalog import Catalog
+from findling.config import IndexOptions, Settings
+from findling.embeddings import Embeddings, hash_halves
+from findling.encoders.base import Encoder
+from findling.errors import SnapshotError
+from findling.indexes import measure
+from findling.lexical import Lexical
+from findling.progress import Progress
+from findling.snapshot import FieldManifest, LexicalManifest, Manifest, Probe, SnapshotPaths
+from findling.steps import content_hash, texts_of
+from findling.stores.arrow import ArrowStore
+
+_PROBES = 16
+_EXACT_UNTIL = 20_000  # documents; up to here brute force answers in about a millisecond
+_QUERIES = 200  # held-out queries an index is measured on
+_BLOCK = 65_536  # rows moved at a time
+_WINDOW = (4, 12)  # words of a held-out query
+
+
+@dataclass
+class Draft:
+    """A snapshot in the making: where documents come from (again and again, sorted by id), and with what."""
+
+    settings: Settings
+    documents: Callable[[], Iterator[pa.RecordBatch]]
+    count: int
+    encoders: Mapping[str, Encoder]
+    embeddings: Mapping[str, Embeddings]
+    records: dict[str, Any]
+    workspace: Path
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def write(draft: Draft, home: Catalog) -> Manifest:
+    """Write the draft as a snapshot, or find that the very same one is there already."""
+    digest = _digest(draft)
+    for identity in reversed(home.ids()):
+        known = home.manifest(identity)
+        if known.digest == digest:
+            draft.progress.say(f"nothing changed: {identity} holds exactly this")
+            return known
+    now = datetime.datetime.now(datetime.UTC)
+    identity = snapshot.new_id(digest, now)
+    with storage.stage_directory(home.path(identity), last=snapshot.MANIFEST) as aside:
+        paths = SnapshotPaths(aside)
+        settings = draft.settings
+        manifest = Manifest(
+            id=identity,
+            digest=digest,
+            collection=settings.collection,
+            created=now.isoformat(timespec="seconds"),
+            findling=findling.__version__,
+            source=settings.source,
+            where=settings.filter.where,
+            title=settings.document.title,
+            columns=settings.document.columns,
+            facets=settings.document.facets,
+            picture=settings.document.picture,
+            fields={},
+            lexical=None,
+            recall=settings.index.recall,
+            records=draft.records,
+            documents=draft.count,
+        )
+        _write_documents(draft, paths)
+        lexical = _write_lexical(draft, paths)
+        fields = {name: _write_field(draft, paths, name) for name in draft.encoders}
+        snapshot.write_probes(paths, list(_probes(paths, fields)))
+        return snapshot.seal(aside, msgspec.structs.replace(manifest, fields=fields, lexical=lexical))
+
+
+def choose_kind(options: IndexOptions, count: int) -> str:
+    """The index that suits so many vectors, where the configuration leaves it open."""
+    if options.kind != "auto":
+        registry.find("index", options.kind)
+        return options.kind
+    return "exact" if count <= _EXACT_UNTIL else "graph"
+
+
+def _digest(draft: Draft) -> str:
+    """What decides a snapshot's content: its documents, encoders and the settings that shape it."""
+    settings = draft.settings
+    shape = {
+        "document": msgspec.to_builtins(settings.document),
+        "lexical": msgspec.to_builtins(settings.lexical),
+        "index": msgspec.to_builtins(settings.index),
+        "vectors": msgspec.to_builtins(settings.vectors),
+        "encoders": {name: encoder.spec.id for name, encoder in draft.encoders.items()},
+        "format": snapshot.FORMAT,
+    }
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+    for batch in draft.documents():
+        for column in batch.columns:
+            for buffer in pa.concat_arrays([column]).buffers():
+                digest.update(buffer if buffer is not None else b"-")
+    return digest.hexdigest()
+
+
+def _write_documents(draft: Draft, paths: SnapshotPaths) -> None:
+    columns = ["id", *(name for name in draft.settings.document.columns if name != "id")]
+    with draft.progress.task("documents", draft.count, "documents") as task:
+
+        def kept() -> Iterator[pa.RecordBatch]:
+            for batch in draft.documents():
+                yield batch.select(columns)
+                task.advance(batch.num_rows)
+
+        ArrowStore.write(kept(), paths.documents)
+
+
+def _write_lexical(draft: Draft, paths: SnapshotPaths) -> LexicalManifest | None:
+    options = draft.settings.lexical
+    if options is None:
+        return None
+    started = time.perf_counter()
+    weights = {name: options.weights.get(name, 1.0) for name in options.input}
+    weights = {name: weight for name, weight in weights.items() if weight > 0}
+    with draft.progress.task("lexical", draft.count, "documents") as task:
+
+        def rows() -> Iterator[dict[str, str]]:
+            for batch in draft.documents():
+                by_column = {name: texts_of(batch, [name]) for name in weights}
+                for row in range(batch.num_rows):
+                    yield {name: texts[row] for name, texts in by_column.items()}
+                task.advance(batch.num_rows)
+
+        Lexical.build(rows(), paths.lexical, weights, options.language)
+    draft.seconds["lexical"] = time.perf_counter() - started
+    return LexicalManifest(input=options.input, weights=weights, language=options.language)
+
+
+def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest:
+    """Gather a field's vectors, index them, and measure what the index finds."""
+    options, encoder = draft.settings.vectors[name], draft.encoders[name]
+    directory = paths.field(name)
+    directory.mkdir(parents=True)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=draft.workspace, prefix="gather-") as aside:
+        vectors = _gather(draft, paths, name, Path(aside) / "vectors.npy")
+        kind = choose_kind(draft.settings.index, len(vectors))
+        index_class = registry.load("index", kind)
+        params = dict(draft.settings.index.params)
+        with draft.progress.task(f"index {name}", len(vectors), "vectors") as task:
+            index_class.build(vectors, directory, params)
+            task.advance(len(vectors))
+    draft.seconds[f"index {name}"] = time.perf_counter() - started
+    index = index_class.open(directory)
+    queries = encoder.embed_texts(held_out(draft, name), role="query")
+    truth, _ = measure.exact_answers(index.vectors, queries, 10)
+    curve = measure.curve(index, queries, truth, 10, index_class.sweep)
+    chosen = measure.choose(curve, draft.settings.index.recall)
+    return FieldManifest(
+        encoder=options.encoder,
+        options=options.options,
+        spec=encoder.spec,
+        kind=kind,
+        params=params,
+        search=dict(chosen["params"]),
+        count=len(vectors),
+        bytes=sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()),
+        recall_at_10=chosen["recall"],
+        queries=f"{len(queries)} runs of words out of the documents",
+        curve=curve,
+    )
+
+
+def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArray[np.float16]:
+    """A field's vectors in row order, mapped from the file `aside`; rows.npy tells whose they are."""
+    columns = draft.settings.vectors[name].input
+    texts = (texts_of(batch, columns) for batch in draft.documents())
+    wanted = hash_halves([content_hash(text) for block in texts for text in block])
+    shape = (len(wanted), draft.encoders[name].spec.dim)
+    vectors = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
+    found = draft.embeddings[name].gather(wanted, vectors)
+    if found.all():
+        return vectors
+    rows = np.flatnonzero(found)
+    if not len(rows):
+        raise SnapshotError(f"no document has a vector for {name!r}", todo=f"check vectors.{name}.input")
+    np.save(paths.rows(name), rows)
+    for start in range(0, len(rows), _BLOCK):  # rows only move towards the front
+        vectors[start : start + _BLOCK] = vectors[rows[start : start + _BLOCK]]
+    return vectors[: len(rows)]
+
+
+def held_out(draft: Draft, name: str) -> list[str]:
+    """Queries that are no document's text: runs of words out of evenly spread documents."""
+    chance = random.Random(0)  # noqa: S311 - a repeatable sample, no secret
+    windows = []
+    for text in _spread(draft, draft.settings.vectors[name].input, _QUERIES):
+        words = text.split()
+        width = min(chance.randint(*_WINDOW), max(len(words) - 1, 1))
+        start = chance.randint(0, len(words) - width) if len(words) > width else 0
+        windows.append(" ".join(words[start : start + width]))
+    return windows
+
+
+def _spread(draft: Draft, columns: list[str], many: int) -> Iterable[str]:
+    step = max(draft.count // many, 1)
+    at = 0
+    for batch in draft.documents():
+        first = -at % step
+        for text in texts_of(batch.take(pa.array(range(first, batch.num_rows, step), pa.int64())), columns):
+            if text:
+                yield text
+        at += batch.num_rows
+
+
+def _probes(paths: SnapshotPaths, fields: Mapping[str, FieldManifest]) -> Iterator[Probe]:
+    """For each vector field some documents with their exact neighbours."""
+    store = ArrowStore.open(paths.documents)
+    for name, field_manifest in fields.items():
+        index = registry.load("index", field_manifest.kind).open(paths.field(name))
+        rows = snapshot.open_rows(paths, name)
+        many = len(index.vectors)
+        picked = np.unique(np.linspace(0, many - 1, min(_PROBES, many), dtype=np.int64))
+        asked = np.asarray(index.vectors[picked], np.float32)
+        truth, _ = measure.exact_answers(index.vectors, asked, min(10, many))
+        documents = rows if rows is not None else np.arange(many)
+        for place, answer in zip(picked, truth, strict=True):
+            like, *_ = store.ids([int(documents[place])])
+            yield Probe(part=name, like=like, ids=store.ids([int(row) for row in documents[answer]]))
