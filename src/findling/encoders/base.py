@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from findling import registry
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +31,7 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True):
     dim: int
     normalised: bool = True
     prefixes: dict[str, str] = {}
-    modalities: list[str] = ["text"]
+    modalities: list[str] = msgspec.field(default_factory=lambda: ["text"])
     options: dict[str, str] = {}
 
     @property
@@ -55,3 +58,29 @@ class Encoder(Protocol):
     def embed_images(self, images: list[Image]) -> Vectors:
         """(n, dim) float32; raises EncoderError where the encoder knows no pictures."""
         ...
+
+
+def open_encoder(name: str, options: dict[str, Any] | None = None, cache: Path | None = None) -> Encoder:
+    """The encoder of a known name, or of a model's directory; its weights load when it first embeds.
+
+    `options` are the backend's own, `cache` is where models are looked for and converted ones are kept.
+    Raises ConfigError for an unknown name or option, EncoderError for a directory without a usable model.
+    """
+    given = dict(options or {})
+    preset: str | None = None
+    if (
+        "/" in name
+        or name.startswith(".")
+        or (("encoder", name) not in registry.BACKENDS and Path(name).is_dir())
+    ):
+        from findling.encoders.hub import family_of
+
+        backend = _FAMILIES[family_of(Path(name))]
+        given["path"] = name
+    else:
+        backend, preset = name, registry.find("encoder", name).preset
+    return cast(Encoder, registry.load("encoder", backend).from_options(preset, given, cache))
+
+
+_FAMILIES = {"bert": "minilm", "static": "potion-base-8m"}
+"""For each family that reads a directory, a name under which its class is registered."""

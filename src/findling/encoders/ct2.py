@@ -1,0 +1,247 @@
+"""Writes BERT-family weights as a CTranslate2 model, once, and keeps it under a hash of its content.
+
+Neither torch nor transformers is needed: the specification's arrays are filled from the safetensors. The
+mapping of names follows the layouts of BERT, RoBERTa, XLM-RoBERTa and DistilBERT in the transformers library.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from findling.encoders import hub
+from findling.encoders.presets import CONFIG, TOKENIZER, WEIGHTS
+from findling.errors import EncoderError, StorageError
+from findling.storage import fsync_tree
+
+LAYOUT = "1"  # of what is kept: another layout is another model
+_MADE = "made.json"
+_ACTIVATIONS = {
+    "gelu": "GELU",
+    "gelu_python": "GELU",
+    "gelu_new": "GELUTanh",
+    "gelu_fast": "GELUTanh",
+    "gelu_pytorch_tanh": "GELUTanh",
+    "relu": "RELU",
+    "silu": "SWISH",
+    "swish": "SWISH",
+}
+
+
+class Architecture(msgspec.Struct, frozen=True):
+    """The figures of a config.json that decide the computation."""
+
+    kind: str
+    layers: int
+    heads: int
+    dim: int
+    activation: str
+    epsilon: float
+    positions: int
+    first_position: int
+
+    @classmethod
+    def read(cls, config: dict[str, Any], where: Path) -> Architecture:
+        """From a parsed config.json; raises EncoderError where the family is not one of those known."""
+        kind = str(config.get("model_type", "bert"))
+        if kind not in {"bert", "roberta", "xlm-roberta", "camembert", "distilbert"}:
+            raise EncoderError(
+                f"{where} describes a {kind!r} model",
+                todo="known are bert, roberta, xlm-roberta, camembert, distilbert and model2vec",
+            )
+        if (positions := config.get("position_embedding_type", "absolute")) != "absolute":
+            raise EncoderError(f"{where}: positions of kind {positions!r} are not known, only 'absolute'")
+        distilled = kind == "distilbert"
+        try:
+            # RoBERTa numbers positions from the padding token's id plus one.
+            first = 0 if kind in {"bert", "distilbert"} else int(config.get("pad_token_id", 1)) + 1
+            activation = str(config["activation" if distilled else "hidden_act"])
+            return cls(
+                kind=kind,
+                layers=int(config["n_layers" if distilled else "num_hidden_layers"]),
+                heads=int(config["n_heads" if distilled else "num_attention_heads"]),
+                dim=int(config["dim" if distilled else "hidden_size"]),
+                activation=_ACTIVATIONS[activation],
+                epsilon=1e-12 if distilled else float(config.get("layer_norm_eps", 1e-12)),
+                positions=int(config["max_position_embeddings"]) - first,
+                first_position=first,
+            )
+        except KeyError as error:
+            raise EncoderError(f"{where} lacks {error}, or has a value there that is not known") from error
+
+
+def converted_path(cache: Path, sha256: dict[str, str], precision: str) -> Path:
+    """Where the converted form of these files is kept: its name is the hash of all that decides it."""
+    facts = [LAYOUT, precision, *(sha256[name] for name in (CONFIG, TOKENIZER, WEIGHTS))]
+    return cache / "converted" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
+
+
+def intact(directory: Path) -> bool:
+    """Whether a converted model is there, whole, and as it was written."""
+    try:
+        made: dict[str, str] = msgspec.json.decode((directory / _MADE).read_bytes(), type=dict[str, str])
+        return all(hub.sha256(directory / name) == digest for name, digest in made.items())
+    except (OSError, msgspec.DecodeError, EncoderError):
+        return False
+
+
+def converted(files: hub.Files, precision: str, cache: Path | None, keep: ExitStack) -> Path:
+    """A directory with the converted model: the kept one, or one made now.
+
+    Without a cache, or with one that cannot be written, it lasts until `keep` closes. Several processes may
+    do this at once; the first to rename wins. Raises StorageError where the disk is full.
+    """
+    target = converted_path(cache, files.sha256, precision) if cache is not None else None
+    if target is not None and intact(target):
+        return target
+    try:
+        parent = _writable(target.parent) if target is not None else None
+        aside = keep.enter_context(tempfile.TemporaryDirectory(prefix=".converting-", dir=parent))
+        made = Path(aside) / "model"
+        made.mkdir()
+        convert(files, precision, made)
+        if parent is None or target is None:
+            return made
+        if target.exists() and not intact(target):
+            shutil.rmtree(target, ignore_errors=True)
+        try:
+            made.rename(target)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:  # another process was faster
+                raise
+        return target
+    except OSError as error:
+        raise StorageError(f"cannot keep the converted model: {error.strerror or error}") from error
+
+
+def convert(files: hub.Files, precision: str, out: Path) -> None:
+    """Write the CTranslate2 form of a model into an empty directory, and last the hashes of what it wrote."""
+    from ctranslate2 import specs
+    from ctranslate2.specs import common_spec, transformer_spec
+
+    shape = Architecture.read(hub.read_json(files.paths[CONFIG]), files.paths[CONFIG])
+    weights = _read(files.paths[WEIGHTS])
+    typed = shape.kind != "distilbert"
+    encoder = transformer_spec.TransformerEncoderSpec(
+        shape.layers,
+        shape.heads,
+        pre_norm=False,
+        activation=getattr(common_spec.Activation, shape.activation),
+        layernorm_embedding=True,
+        num_source_embeddings=2 if typed else 1,
+        embeddings_merge=common_spec.EmbeddingsMerge.ADD if typed else common_spec.EmbeddingsMerge.CONCAT,
+    )
+    encoder.scale_embeddings = False
+    spec = specs.TransformerEncoderModelSpec(encoder)
+    spec.config.layer_norm_epsilon = shape.epsilon
+    _fill(encoder, weights, shape)
+    # CTranslate2 wants a vocabulary; we give it token ids, so that any words will do.
+    spec.register_vocabulary([str(number) for number in range(spec.get_vocabulary_size())])
+    spec.validate()
+    spec.optimize(quantization=precision)
+    spec.save(str(out))
+    shutil.copyfile(files.paths[TOKENIZER], out / TOKENIZER)
+    made = {path.name: hub.sha256(path) for path in sorted(out.iterdir())}
+    (out / _MADE).write_bytes(msgspec.json.format(msgspec.json.encode(made)))
+    fsync_tree(out)
+
+
+class _Weights:
+    """The arrays of a safetensors file by name, whatever prefix the names have; float32."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]], path: Path) -> None:
+        self.path = path
+        self.arrays = arrays
+        found = [name for name in arrays if name.endswith("embeddings.word_embeddings.weight")]
+        if len(found) != 1:
+            raise EncoderError(f"{path} holds no weights of a BERT-family encoder")
+        self.prefix = found[0].removesuffix("embeddings.word_embeddings.weight")
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        # Checkpoints that came from TensorFlow call a layer norm's weight and bias gamma and beta.
+        old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        for known in (self.prefix + name, self.prefix + old):
+            if known in self.arrays:
+                return np.ascontiguousarray(self.arrays[known], dtype=np.float32)
+        raise EncoderError(f"{self.path} lacks the weights {self.prefix + name!r}")
+
+
+def _read(path: Path) -> _Weights:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as stored:
+            return _Weights({name: stored.get_tensor(name) for name in stored.keys()}, path)  # noqa: SIM118
+    except SafetensorError as error:
+        raise EncoderError(f"{path} is not a whole safetensors file: {error}") from error
+    except TypeError as error:  # numpy has no bfloat16
+        raise EncoderError(f"{path} holds numbers that numpy does not know: {error}") from error
+
+
+def _fill(encoder: Any, weights: _Weights, shape: Architecture) -> None:
+    encoder.embeddings[0].weight = weights["embeddings.word_embeddings.weight"]
+    encoder.position_encodings.encodings = weights["embeddings.position_embeddings.weight"][
+        shape.first_position :
+    ]
+    _norm(encoder.layernorm_embedding, weights, "embeddings.LayerNorm")
+    if shape.kind == "distilbert":
+        names = {
+            "layer": "transformer.layer",
+            "query": "attention.q_lin",
+            "key": "attention.k_lin",
+            "value": "attention.v_lin",
+            "out": "attention.out_lin",
+            "norm": "sa_layer_norm",
+            "up": "ffn.lin1",
+            "down": "ffn.lin2",
+            "last": "output_layer_norm",
+        }
+    else:
+        encoder.embeddings[1].weight = weights["embeddings.token_type_embeddings.weight"]
+        names = {
+            "layer": "encoder.layer",
+            "query": "attention.self.query",
+            "key": "attention.self.key",
+            "value": "attention.self.value",
+            "out": "attention.output.dense",
+            "norm": "attention.output.LayerNorm",
+            "up": "intermediate.dense",
+            "down": "output.dense",
+            "last": "output.LayerNorm",
+        }
+    for number, layer in enumerate(encoder.layer):
+        at = f"{names['layer']}.{number}."
+        attention, feed = layer.self_attention, layer.ffn
+        for part in ("weight", "bias"):
+            fused = [weights[f"{at}{names[name]}.{part}"] for name in ("query", "key", "value")]
+            setattr(attention.linear[0], part, np.concatenate(fused))
+            setattr(attention.linear[1], part, weights[f"{at}{names['out']}.{part}"])
+            setattr(feed.linear_0, part, weights[f"{at}{names['up']}.{part}"])
+            setattr(feed.linear_1, part, weights[f"{at}{names['down']}.{part}"])
+        _norm(attention.layer_norm, weights, at + names["norm"])
+        _norm(feed.layer_norm, weights, at + names["last"])
+
+
+def _norm(spec: Any, weights: _Weights, name: str) -> None:
+    spec.gamma, spec.beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
+
+
+def _writable(directory: Path) -> Path | None:
+    """The directory, made if need be; None where this process may not write there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            return None
+        raise
+    return directory if os.access(directory, os.W_OK) else None

