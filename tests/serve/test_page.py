@@ -248,6 +248,16 @@ def test_enter_searches_at_once(visit: Visit) -> None:
     assert page.evaluate("window.waited") < PAUSE * 1000 / 2
 
 
+def test_new_words_start_at_the_top(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(hits(page)).to_have_count(24)
+    page.mouse.wheel(0, 900)
+    page.wait_for_function("scrollY > 800")
+    page.get_by_role("searchbox").fill("kitchens")
+    expect(page.locator("#hits mark").first).to_have_text("Kitchens")
+    page.wait_for_function("scrollY === 0")
+
+
 def test_a_late_answer_to_an_older_question_is_not_shown(visit: Visit) -> None:
     held: list[Route] = []
 
@@ -438,7 +448,7 @@ def test_the_mode_can_be_switched_and_explains_itself(visit: Visit) -> None:
     page.get_by_role("radio", name="Both").check()
     expect(page.locator("#hint")).to_have_text("by meaning and by words together")
     assert said(page) == {"q": ["whale"]}
-    assert [body.get("mode") for body in bodies] == ["lexical", None]
+    assert [body.get("mode") for body in bodies] == ["lexical", "hybrid"]
 
 
 def test_more_like_this_is_a_link_and_back_returns(visit: Visit) -> None:
@@ -526,7 +536,7 @@ def test_more_adds_to_the_results(visit: Visit) -> None:
     expect(hits(page).nth(24)).to_be_focused()
     expect(page.locator("#tally")).to_have_text("45 results in 3.2 ms")
     expect(page.locator("#further")).to_be_hidden()
-    assert bodies == [{"k": 24, "offset": 24, "q": MANY}]
+    assert bodies == [{"k": 24, "offset": 24, "q": MANY, "mode": "hybrid"}]
     assert said(page)["offset"] == ["24"]
     assert len(set(page.locator("#hits li").evaluate_all("all => all.map(one => one.dataset.id)"))) == 45
 
@@ -723,6 +733,7 @@ def test_the_keyboard_alone_is_enough(visit: Visit) -> None:
     expect(page.get_by_role("link", name=re.compile("Take back: Like"))).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".welcome")).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_be_focused()
 
 
 def test_every_control_has_a_name_and_every_region_a_role(visit: Visit) -> None:
@@ -857,4 +868,5 @@ def test_the_files_keep_to_the_strict_policy() -> None:
     imported = [
         name for path in PAGE.glob("*.js") for name in re.findall(r'from "\./([\w.]+)"', path.read_text())
     ]
-    assert {path.name for path in PAGE.iterdir()} == {"index.html", *loaded, *imported}
+    assert {path.name for path in PAGE.iterdir()} == {"index.html", *loaded}
+    assert set(imported) == {name for name in loaded if name.endswith(".js")} - {"page.js"}

@@ -9,7 +9,7 @@ import { watchKeys } from "./keys.js";
 import { chips } from "./narrow.js";
 import { nothing, problem, unknownCollection, welcome } from "./notices.js";
 import { NOTHING, PAGE, address, asks, read, request } from "./state.js";
-import { arrive, busy, further, narrowBy, say, settle, tally } from "./view.js";
+import { busy, further, narrowBy, say, settle, tally } from "./view.js";
 import { visits } from "./visits.js";
 
 const PAUSE = 250; // milliseconds without a key before what was typed is searched
@@ -100,7 +100,10 @@ async function search({ focus = false, remembered = false } = {}) {
   settle();
   if (!collections) return start();
   if (!collection) return say(unknownCollection(state.collection, collections, links));
-  if (!asks(state)) return say(welcome(collection, links));
+  if (!asks(state)) {
+    if (focus) box.focus();
+    return say(welcome(collection, links));
+  }
   const k = state.offset + PAGE;
   const body = request(state, collection, 0, k);
   const key = `${collection.name} ${JSON.stringify(body)}`;
@@ -113,7 +116,8 @@ async function search({ focus = false, remembered = false } = {}) {
     remember(key, answer);
     tries = 0;
     found(answer, k);
-    if (focus) arrive();
+    scrollTo(0, 0);
+    if (focus) hits.focus({ preventScroll: true });
   } catch (failure) {
     if (mine === running) fail(failure);
   } finally {

@@ -48,7 +48,7 @@ export function request(state, collection, offset, k) {
   const body = { k, offset };
   if (state.like) body.like = state.like;
   else body.q = state.q.trim();
-  if (!state.like && collection.modes?.includes(state.mode)) body.mode = state.mode;
+  if (!state.like && collection.modes?.length) body.mode = collection.modes.includes(state.mode) ? state.mode : collection.modes[0];
   const where = together(state.where);
   if (where) body.where = where;
   if (offset === 0 && collection.facets?.length) body.facets = collection.facets;

@@ -67,9 +67,3 @@ export function further(isMore, shown, showMore) {
     ? el("button", { type: "button", class: "solid", id: "more", onclick: showMore }, "Show more")
     : el("p", { class: "soft" }, `These are the closest ${MOST}. Say more about it to narrow them.`));
 }
-
-/** After a link was followed, reading goes on at the results. */
-export function arrive() {
-  scrollTo(0, 0);
-  $("hits").focus({ preventScroll: true });
-}
