@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from findling import registry
+from findling.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,6 +59,18 @@ class Encoder(Protocol):
     def embed_images(self, images: list[Image]) -> Vectors:
         """(n, dim) float32; raises EncoderError where the encoder knows no pictures."""
         ...
+
+
+OptionsOf = TypeVar("OptionsOf", bound=msgspec.Struct)
+
+
+def read_options(given: dict[str, Any], kind: type[OptionsOf]) -> OptionsOf:
+    """An encoder's options, typed; raises ConfigError naming the key, what was found and what is allowed."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        allowed = ", ".join(kind.__struct_fields__)
+        raise ConfigError(f"encoder options: {error}", todo=f"allowed are {allowed}") from None
 
 
 def open_encoder(name: str, options: dict[str, Any] | None = None, cache: Path | None = None) -> Encoder:

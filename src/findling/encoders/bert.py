@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findling.encoders import ct2, hub
-from findling.encoders.base import EncoderSpec, Role, Vectors
+from findling.encoders.base import EncoderSpec, Role, Vectors, read_options
 from findling.encoders.presets import CONFIG, PRESETS, TOKENIZER, WEIGHTS, Pooling
 from findling.encoders.texts import Tokenizer, unit
 from findling.errors import ConfigError, EncoderError
@@ -63,11 +63,7 @@ class Bert:
 
         Raises ConfigError for an unknown option or a wrong value, EncoderError for a `path` without a model.
         """
-        try:
-            chosen = msgspec.convert(options, Options)
-        except msgspec.ValidationError as error:
-            allowed = ", ".join(Options.__struct_fields__)
-            raise ConfigError(f"encoder options: {error}", todo=f"allowed are {allowed}") from None
+        chosen = read_options(options, Options)
         if chosen.threads < 1:
             raise ConfigError(f"encoder option threads is {chosen.threads}", todo="it must be 1 or more")
         if preset is not None:
@@ -128,19 +124,15 @@ class Bert:
             return _Model(path, self._spec, self._options)
 
     def _converted(self, keep: ExitStack) -> Path:
-        pinned = PRESETS[self._preset] if self._preset is not None else None
-        precision = self._options.precision
-        if self._options.path is not None:
-            files = hub.checked(Path(self._options.path), pinned.files if pinned else None)
-            if files.sha256[WEIGHTS] != self._spec.sha256:
-                raise EncoderError(f"{files.paths[WEIGHTS]} changed since this encoder was opened")
-        elif self._preset is not None and pinned is not None:
+        precision, path = self._options.precision, self._options.path
+        if self._preset is not None and path is None and self._cache is not None:
             # What was converted from files of the pinned hashes needs those files no more.
-            if self._cache is not None:
-                kept = ct2.converted_path(self._cache, pinned.files, precision)
-                if ct2.intact(kept):
-                    return kept
-            files = hub.find(self._preset, pinned, self._cache)
+            kept = ct2.converted_path(self._cache, PRESETS[self._preset].files, precision)
+            if ct2.intact(kept):
+                return kept
+        files = hub.find(self._preset, path, self._cache)
+        if files.sha256[WEIGHTS] != self._spec.sha256:
+            raise EncoderError(f"{files.paths[WEIGHTS]} changed since this encoder was opened")
         return ct2.converted(files, precision, self._cache, keep)
 
 

@@ -130,7 +130,7 @@ def convert(files: hub.Files, precision: str, out: Path) -> None:
     from ctranslate2.specs import common_spec, transformer_spec
 
     shape = Architecture.read(hub.read_json(files.paths[CONFIG]), files.paths[CONFIG])
-    weights = _read(files.paths[WEIGHTS])
+    weights = _Weights(hub.read_arrays(files.paths[WEIGHTS]), files.paths[WEIGHTS])
     typed = shape.kind != "distilbert"
     encoder = transformer_spec.TransformerEncoderSpec(
         shape.layers,
@@ -174,18 +174,6 @@ class _Weights:
             if known in self.arrays:
                 return np.ascontiguousarray(self.arrays[known], dtype=np.float32)
         raise EncoderError(f"{self.path} lacks the weights {self.prefix + name!r}")
-
-
-def _read(path: Path) -> _Weights:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as stored:
-            return _Weights({name: stored.get_tensor(name) for name in stored.keys()}, path)  # noqa: SIM118
-    except SafetensorError as error:
-        raise EncoderError(f"{path} is not a whole safetensors file: {error}") from error
-    except TypeError as error:  # numpy has no bfloat16
-        raise EncoderError(f"{path} holds numbers that numpy does not know: {error}") from error
 
 
 def _fill(encoder: Any, weights: _Weights, shape: Architecture) -> None:

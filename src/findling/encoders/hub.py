@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
 
-from findling.encoders.presets import CONFIG, TOKENIZER, WEIGHTS, Family, Pooling, Preset
+from findling.encoders.presets import CONFIG, PRESETS, TOKENIZER, WEIGHTS, Family, Pooling, Preset
 from findling.errors import ConfigError, EncoderError
 
 NEEDED = (CONFIG, TOKENIZER, WEIGHTS)
@@ -31,12 +32,18 @@ class Files(msgspec.Struct, frozen=True):
     origin: str
 
 
-def find(name: str, preset: Preset, cache: Path | None) -> Files:
-    """The checked files of a preset: from the cache (`cache/name/`), its package, or the hub.
+def find(name: str | None, path: str | None, cache: Path | None) -> Files:
+    """The checked files of a preset `name`, of a directory `path`, or of a preset from a directory.
 
-    Raises EncoderError where a file is not the one that the preset pins, or where none of the places has
-    it; the message then names all of them and what to install.
+    A preset without a path is looked for in the cache (`cache/name/`), its package, and the hub. Raises
+    EncoderError where a file is not the one that the preset pins, or where none of the places has it; the
+    message then names all of them and what to install.
     """
+    if path is not None:
+        return checked(Path(path), PRESETS[name].files if name is not None else None)
+    if name is None:
+        raise ConfigError("the encoder has neither a preset nor a path to a model's directory")
+    preset = PRESETS[name]
     tried = []
     for place, directory in _local_places(name, preset, cache):
         if directory is not None and (directory / WEIGHTS).is_file():
@@ -88,6 +95,21 @@ def read_json(path: Path) -> dict[str, Any]:
         raise EncoderError(f"cannot read {path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise EncoderError(f"{path} is not a JSON object: {error}") from error
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of a safetensors file by name; raises EncoderError where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+    except (SafetensorError, OSError) as error:
+        raise EncoderError(f"{path} is not a whole safetensors file: {error}") from error
+    except (TypeError, AttributeError) as error:  # numpy has no bfloat16
+        raise EncoderError(
+            f"{path} holds numbers that numpy does not know: {error}", todo="save it as float32"
+        ) from error
 
 
 def family_of(directory: Path) -> Family:

@@ -16,12 +16,12 @@ CHARACTERS_PER_TOKEN = 64
 
 
 class Tokenizer:
-    """A tokenizer.json, cutting at `max_tokens` with special tokens counted. Thread-safe.
+    """A tokenizer.json, cutting at `max_tokens` with special tokens counted, if it is to `cut`. Thread-safe.
 
     Lone surrogates become U+FFFD, as they have no UTF-8. Raises EncoderError where the file cannot be read.
     """
 
-    def __init__(self, path: Path, max_tokens: int, *, special: bool) -> None:
+    def __init__(self, path: Path, max_tokens: int, *, special: bool, cut: bool = True) -> None:
         import tokenizers
 
         try:
@@ -29,8 +29,11 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             raise EncoderError(f"{path} is not a tokenizer: {error}") from error
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_truncation()
+        if cut:
+            self._tokenizer.enable_truncation(max_tokens)
         self._special = special
+        self.size: int = self._tokenizer.get_vocab_size()
         self._longest = max_tokens * CHARACTERS_PER_TOKEN
 
     def __call__(self, texts: Sequence[str], prefix: str = "") -> list[list[int]]:
@@ -40,11 +43,6 @@ class Tokenizer:
             return [self._tokenizer.encode(given[0], add_special_tokens=self._special).ids]
         encoded = self._tokenizer.encode_batch_fast(given, add_special_tokens=self._special)
         return [each.ids for each in encoded]
-
-    def id_of(self, token: str) -> int | None:
-        """The id of a token, None where there is none."""
-        number: int | None = self._tokenizer.token_to_id(token)
-        return number
 
 
 def encodable(text: str) -> str:
