@@ -82,17 +82,25 @@ def build(
     engine: str = "local",
     only: Sequence[str] = STAGES,
     limit: int | None = None,
+    *,
+    retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Build a collection; whatever fails, what was published before is still published."""
+    """Build a collection; whatever fails, what was published before is still published.
+
+    `only` names the stages to run, `limit` reads so many records, `retry_failed` embeds again what failed.
+    """
+    del retry_failed  # no text fails to embed; pictures do
     progress = progress or Silent()
     catalog = Catalog.of(settings)
     source = open_source(settings)
     where = _checked(settings, source)
     encoders = open_encoders(settings)
     report = Report(settings.collection)
-    with workplace(settings, catalog, source.splits(), limit) as work:
+    with contextlib.ExitStack() as held:
+        work = held.enter_context(workplace(settings, catalog, source.splits(), limit))
         local = Local(work.path, memory=settings.index.memory_bytes // 2, progress=progress)
+        held.callback(local.close)
         runner = local if engine == "local" else cast(Engine, registry.load("engine", engine)(local))
         shared = _Build(settings, catalog, source, where, encoders, work, runner, local, limit, progress)
         if "extract" in only:
@@ -148,7 +156,11 @@ def extract(build: _Build) -> None:
         rows = _TableOf(source, table, build.limit if counted else None)
         tables[table] = engine.run(rows, steps, build.work.at(f"table-{table}"), f"read {table}")
     whole = source.assemble(engine, tables)
-    finish = [ParseStep(source, DOCUMENTS, late), FilterStep(late), SelectStep(_columns(build))]
+    finish: list[Step] = [
+        ParseStep(source, DOCUMENTS, late),
+        FilterStep(late),
+        SelectStep(_columns(build)),
+    ]
     kept = engine.run(whole, finish, build.work.at("kept"), "filter")
     documents = build.local.sort(kept, "id", build.work.documents.path)
     counted_table = tables[_tables(source)[0]]

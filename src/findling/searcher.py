@@ -65,7 +65,7 @@ class VectorField:
 class Searcher:
     """Answers queries over one snapshot. Thread-safe; opening maps files and loads no model."""
 
-    def __init__(  # noqa: PLR0917 - only `open` calls it
+    def __init__(
         self,
         paths: SnapshotPaths,
         manifest: Manifest,

@@ -202,7 +202,8 @@ def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArr
         raise SnapshotError(f"no document has a vector for {name!r}", todo=f"check vectors.{name}.input")
     np.save(paths.rows(name), rows)
     for start in range(0, len(rows), _BLOCK):  # rows only move towards the front
-        vectors[start : start + _BLOCK] = vectors[rows[start : start + _BLOCK]]
+        block = vectors[rows[start : start + _BLOCK]]
+        vectors[start : start + len(block)] = block
     return vectors[: len(rows)]
 
 

@@ -49,6 +49,7 @@ class Local:
         self.workers = workers or len(os.sched_getaffinity(0))
         self.memory = memory
         self.progress = progress or Silent()
+        self._pool: ProcessPoolExecutor | None = None
 
     def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
         """Apply the steps to every split; see `findling.engines.base.Engine`."""
@@ -110,8 +111,8 @@ class Local:
         self, work: _Work, source: Dataset, splits: list[Split], done: set[str], advance: Any
     ) -> None:
         """Hand out whole splits, or, when they are too few, units cut from them here."""
-        with self._pool() as pool:
-            futures: set[Future[int]] = set()
+        futures: set[Future[int]] = set()
+        with self._working() as pool:
             apart = len(splits) >= self.workers and not _begun(splits, done)
             units = (
                 ((_whole, (work, source, split)) for split in splits)
@@ -128,19 +129,31 @@ class Local:
             for split in splits:
                 storage.write_bytes(storage.join(work.out, _DONE, split.name), b"")
 
+    def close(self) -> None:
+        """Let the worker processes go."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
     @contextlib.contextmanager
-    def _pool(self) -> Iterator[ProcessPoolExecutor]:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.workers, context, initializer=_start_worker, initargs=(os.getpid(),))
+    def _working(self) -> Iterator[ProcessPoolExecutor]:
+        """The worker processes, started at their first task and kept for the next run."""
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                self.workers, context, initializer=_start_worker, initargs=(os.getpid(),)
+            )
         try:
-            yield pool
+            yield self._pool
         except BrokenProcessPool:
+            self.close()
             raise FindlingError(
                 "a worker process ended before its work was done, perhaps for want of memory",
                 todo="run the same command again: it goes on from here",
             ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            self.close()
+            raise
 
     def _relate(self, sql: str, inputs: list[list[str]]) -> Shards:
         """The result of a query as a dataset of its own, named by what it was made from."""

@@ -1,0 +1,151 @@
+"""Verbs of the batch half: build, and the moves of snapshots."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from findling import build as builder
+from findling import snapshot
+from findling.catalog import Catalog
+from findling.cli.output import Config, Json, amount, duration, print_json, progress, settings_of
+from findling.config import FILE
+from findling.errors import ConfigError
+
+_HERE = Path(FILE)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    for verb in (build, status, publish, rollback, prune, verify):
+        app.command()(verb)
+
+
+def build(
+    config: Config = _HERE,
+    engine: Annotated[str, typer.Option(help="Where it runs: local.")] = "local",
+    only: Annotated[
+        str, typer.Option(help="Stages to run, by commas: extract, embed, index, publish.")
+    ] = ",".join(builder.STAGES),
+    limit: Annotated[int | None, typer.Option(min=1, help="Read this many records only.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what could not be embedded before.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a snapshot from the source, and publish it."""
+    stages = _stages(only)
+    report = builder.build(
+        settings_of(config), engine, stages, limit, retry_failed=retry_failed, progress=progress()
+    )
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        print("\n".join(summary(report)))
+
+
+def status(config: Config = _HERE, as_json: Json = False) -> None:
+    """Show the collection's snapshots and which one is live."""
+    catalog = Catalog.of(settings_of(config))
+    current = catalog.current()
+    manifests = [catalog.manifest(identity) for identity in catalog.ids()]
+    if as_json:
+        rows = [
+            {
+                "id": m.id,
+                "created": m.created,
+                "documents": m.documents,
+                "bytes": sum(file.size for file in m.files.values()),
+                "recall_at_10": {name: field.recall_at_10 for name, field in m.fields.items()},
+                "current": m.id == current,
+            }
+            for m in manifests
+        ]
+        print_json({"collection": catalog.collection, "current": current, "snapshots": rows})
+        return
+    if not manifests:
+        print(f"{catalog.collection}: no snapshot yet; run: findling build")
+    for m in manifests:
+        size = amount(sum(file.size for file in m.files.values()), "bytes")
+        recalls = ", ".join(f"{name} {f.kind} {f.recall_at_10:.3f}" for name, f in m.fields.items())
+        live = "live" if m.id == current else "    "
+        print(f"{live}  {m.id}  {m.documents:>10,} documents  {size:>12}  {recalls}")
+
+
+def publish(
+    identity: Annotated[str, typer.Argument(metavar="ID")], config: Config = _HERE, as_json: Json = False
+) -> None:
+    """Make a snapshot the live one."""
+    _moved(Catalog.of(settings_of(config)).publish(identity).id, as_json)
+
+
+def rollback(config: Config = _HERE, as_json: Json = False) -> None:
+    """Make the snapshot before the current one the live one."""
+    _moved(Catalog.of(settings_of(config)).rollback().id, as_json)
+
+
+def prune(
+    config: Config = _HERE,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest stay.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Remove old snapshots; the live one always stays."""
+    gone = Catalog.of(settings_of(config)).prune(keep)
+    if as_json:
+        print_json({"removed": gone})
+    else:
+        print(f"removed {len(gone)}: {', '.join(gone)}" if gone else "nothing to remove")
+
+
+def verify(
+    identity: Annotated[str | None, typer.Argument(metavar="ID", help="By default the live one.")] = None,
+    config: Config = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Read every file of a snapshot and compare it with the manifest."""
+    catalog = Catalog.of(settings_of(config))
+    manifest = snapshot.verify(catalog.local(identity))
+    size = sum(file.size for file in manifest.files.values())
+    if as_json:
+        print_json({"snapshot": manifest.id, "files": len(manifest.files), "bytes": size, "ok": True})
+    else:
+        print(f"{manifest.id}: {len(manifest.files)} files, {amount(size, 'bytes')}, all as they were built")
+
+
+def _stages(text: str) -> list[str]:
+    stages = [name.strip() for name in text.split(",") if name.strip()]
+    for name in stages:
+        if name not in builder.STAGES:
+            raise ConfigError(f"unknown stage {name!r}", todo=f"known are {', '.join(builder.STAGES)}")
+    return stages
+
+
+def _moved(identity: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"published": identity})
+    else:
+        print(f"live now: {identity}")
+
+
+def summary(report: builder.Report) -> list[str]:
+    """A build on one screen."""
+    records: dict[str, Any] = report.records
+    lines = [f"{report.collection}: read {records['read']:,} records, kept {records['kept']:,}"]
+    lines += [f"  dropped {count:>12,}  {reason}" for reason, count in records["dropped"].items()]
+    for name, counts in report.embedded.items():
+        told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "new")
+        lines.append(f"embedded {name}: {told}")
+    for name, built in report.index.items():
+        size = amount(built["bytes"], "bytes")
+        lines.append(f"index {name}: {built['kind']}, {size}, recall@10 {built['recall_at_10']:.3f}")
+    spent = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
+    lines.append(f"time: {spent}")
+    if report.snapshot:
+        lines.append(f"{'live now' if report.published else 'built, not published'}: {report.snapshot}")
+    if report.published and sys.stdout.isatty():
+        lines.append("try it: findling search WORDS, or findling serve")
+    return lines

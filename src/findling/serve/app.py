@@ -1,0 +1,267 @@
+"""The service as a value: routes, middleware and a lifespan around the live collections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from findling.errors import NotFound, Overloaded, QueryError
+from findling.records import Answer, Query
+from findling.serve import openapi, problems, requests
+from findling.serve.live import Collection, Watcher, find
+from findling.serve.metrics import Metrics
+
+T = TypeVar("T")
+PAGE = Path(__file__).parent / "page"
+_PENDING = 256  # requests that may wait for a thread, per process
+_PICTURES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+}
+_EXAMPLES = 6
+
+
+@dataclass
+class Service:
+    """What requests share: the collections, the threads that search, and the numbers."""
+
+    collections: list[Collection]
+    threads: int = 2
+    metrics: Metrics = field(default_factory=Metrics)
+    _waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="findling-search")
+
+    async def off_loop(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a search on a thread; raises Overloaded where too many wait already."""
+        if self._waiting >= _PENDING:
+            raise Overloaded(f"{self._waiting} requests are waiting", todo="try again in a second")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, function, *arguments)
+        finally:
+            self._waiting -= 1
+
+
+def create(collections: Sequence[Collection]) -> Starlette:
+    """The ASGI application over some collections; the first answers the short form."""
+    service = Service(list(collections))
+    watcher = Watcher(service.collections)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        del app
+        watcher.start()
+        yield
+        await asyncio.to_thread(watcher.stop)
+
+    def route(path: str, endpoint: Any, methods: Sequence[str] = ("GET",)) -> Route:
+        return Route(path, functools.partial(endpoint, service), methods=list(methods))
+
+    one = "/collections/{collection}"
+    document = f"{one}/documents/{{id:path}}"
+    return Starlette(
+        routes=[
+            route("/", _page),
+            Mount("/page", StaticFiles(directory=PAGE)),
+            route("/search", _short),
+            route("/collections", _collections),
+            route(f"{one}/search", _get_search),
+            route(f"{one}/search", _post_search, ["POST"]),
+            route(f"{document}/similar", _similar),
+            route(f"{document}/picture", _picture),
+            route(document, _document),
+            route("/livez", _livez),
+            route("/readyz", _readyz),
+            route("/metrics", _metrics),
+            route("/openapi.json", _openapi),
+            route("/favicon.ico", _icon),
+        ],
+        middleware=[Middleware(_Watched, service=service)],
+        exception_handlers=problems.HANDLERS,
+        lifespan=lifespan,
+    )
+
+
+async def _short(service: Service, request: Request) -> Response:
+    """GET /search?query=&show=: a JSON list of documents."""
+    given = dict(request.query_params)
+    if "query" not in given:
+        raise QueryError("query is missing", todo="ask for /search?query=WORDS&show=10")
+    asked = {"q": given.pop("query"), "k": given.pop("show", "10"), **given}
+    answer = await _answered(service, service.collections[0], requests.from_parameters(asked))
+    return _json(b"[" + b",".join(hit.document for hit in answer.hits) + b"]")
+
+
+async def _get_search(service: Service, request: Request) -> Response:
+    collection = find(service.collections, request.path_params["collection"])
+    return await _search(service, collection, requests.from_parameters(dict(request.query_params)))
+
+
+async def _post_search(service: Service, request: Request) -> Response:
+    collection = find(service.collections, request.path_params["collection"])
+    return await _search(service, collection, await requests.from_body(request))
+
+
+async def _similar(service: Service, request: Request) -> Response:
+    collection = find(service.collections, request.path_params["collection"])
+    given = {"mode": "semantic", **request.query_params}
+    return await _search(service, collection, requests.from_parameters(given, like=request.path_params["id"]))
+
+
+async def _search(service: Service, collection: Collection, query: Query) -> Response:
+    started = time.perf_counter()
+    answer = await _answered(service, collection, query)
+    return _json(answer.to_json((time.perf_counter() - started) * 1000))
+
+
+async def _answered(service: Service, collection: Collection, query: Query) -> Answer:
+    return await service.off_loop(collection.searcher.search, query)
+
+
+async def _document(service: Service, request: Request) -> Response:
+    collection = find(service.collections, request.path_params["collection"])
+    return _json(collection.searcher.document(request.path_params["id"]))
+
+
+async def _picture(service: Service, request: Request) -> Response:
+    """A document's picture, where it is a file below the directory of the configuration."""
+    collection = find(service.collections, request.path_params["collection"])
+    searcher = collection.searcher
+    document = msgspec.json.decode(searcher.document(request.path_params["id"]))
+    value = document.get(searcher.manifest.picture or "")
+    base = Path(collection.settings.base).resolve()
+    path = (base / str(value)).resolve() if value else base
+    if not (path.is_relative_to(base) and path.suffix.lower() in _PICTURES and path.is_file()):
+        raise NotFound(f"document {request.path_params['id']!r} has no picture here")
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return FileResponse(path, media_type=_PICTURES[path.suffix.lower()], headers=headers)
+
+
+async def _collections(service: Service, request: Request) -> Response:
+    del request
+    return _json(msgspec.json.encode({"collections": [_told(c) for c in service.collections if c.ready]}))
+
+
+def _told(collection: Collection) -> dict[str, Any]:
+    manifest = collection.searcher.manifest
+    modes = [
+        *(["hybrid"] if manifest.fields and manifest.lexical else []),
+        *(["semantic"] if manifest.fields else []),
+        *(["lexical"] if manifest.lexical else []),
+    ]
+    return {
+        "name": collection.name,
+        "documents": manifest.documents,
+        "snapshot": manifest.id,
+        "created": manifest.created,
+        "title": manifest.title,
+        "columns": manifest.columns,
+        "facets": manifest.facets,
+        "fields": list(manifest.fields),
+        "modes": modes,
+        "picture": manifest.picture,
+        "examples": collection.settings.serve.examples[:_EXAMPLES],
+        "image_hosts": collection.settings.serve.image_hosts,
+    }
+
+
+async def _page(service: Service, request: Request) -> Response:
+    del service, request
+    return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+async def _icon(service: Service, request: Request) -> Response:
+    del service, request
+    return RedirectResponse("/page/icon.svg", 308)
+
+
+async def _livez(service: Service, request: Request) -> Response:
+    del service, request
+    return PlainTextResponse("alive\n")
+
+
+async def _readyz(service: Service, request: Request) -> Response:
+    """Ready once every collection has a snapshot that passed its probes."""
+    del request
+    waiting = [c.name for c in service.collections if not c.ready]
+    if waiting:
+        return problems.problem(503, "not-ready", "Not ready", f"still opening: {', '.join(waiting)}")
+    return PlainTextResponse("ready\n")
+
+
+async def _metrics(service: Service, request: Request) -> Response:
+    del request
+    live = [c.searcher.manifest for c in service.collections if c.ready]
+    text = service.metrics.text((m.collection, m.id, m.documents) for m in live)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+async def _openapi(service: Service, request: Request) -> Response:
+    del service, request
+    return _json(openapi.document())
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
+
+
+class _Watched:
+    """Middleware: counts and times requests, and sends the security headers."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+        hosts = sorted({host for c in service.collections for host in c.settings.serve.image_hosts})
+        pictures = " ".join(f"https://{host}" for host in hosts)
+        policy = (
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; "
+            f"base-uri 'none'; frame-ancestors 'none'; img-src 'self' data: blob: {pictures}"
+        )
+        self._headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *self._headers]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        finally:
+            found = scope.get("route")
+            path = getattr(found, "path", "other")
+            self.service.metrics.observe(path, status, time.perf_counter() - started)
