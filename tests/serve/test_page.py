@@ -413,18 +413,24 @@ def test_nothing_in_a_document_is_run_or_followed(visit: Visit) -> None:
         "description": evil,
         "subjects": [evil, "javascript:window.hacked=1"],
         "home_page": "javascript:window.hacked=1",
+        "mirror": "javascript://example.org/%0awindow.hacked=1",
         "language": "jav",
         "pages": {"nested": [evil]},
         "_highlights": {"title": [[0, 4]], "description": [[0, 9]]},
     }
     facets = {"subjects": [{"value": evil, "count": 1}, {"value": "javascript:window.hacked=1", "count": 1}]}
-    page = visit(
-        "?q=x&where=" + quote(evil) + "&mode=" + quote(evil),
-        before=lambda page: page.route("**/search", answering(document, facets=facets)),
-    )
+    columns = [column for column in document if not column.startswith("_")]
+    served = {"name": "books", "title": "title", "columns": columns, "facets": ["subjects"], "documents": 1}
+
+    def before(page: Page) -> None:
+        page.route("**/collections", lambda route: route.fulfill(json={"collections": [served]}))
+        page.route("**/search", answering(document, facets=facets))
+
+    page = visit("?q=x&where=" + quote(evil) + "&mode=" + quote(evil), before=before)
     expect(page.locator("#hits h2")).to_have_text(evil)
     page.locator(".toggle").click()
     expect(page.locator(".details")).to_contain_text("javascript:window.hacked=1")
+    expect(page.locator(".details")).to_contain_text("javascript://example.org/")
     assert page.locator("#hits img, #hits script, #narrow img, #asked img").count() == 0
     links = page.locator("a").evaluate_all("all => all.map(one => one.href)")
     assert all(urlsplit(link).scheme == "http" for link in links)
