@@ -33,7 +33,7 @@ help: ## List the targets
 	@echo '  Variables: PYTHON=python3, HOST and PORT of the demo, ARGS for pytest'
 
 demo: .venv-demo/ready ## Build the bundled sample and serve its search page
-	.venv-demo/bin/findling demo --host $(HOST) --port $(PORT)
+	.venv-demo/bin/findling demo --host $(HOST) --port $(PORT) || test $$? -eq 130
 
 test: .venv/ready ## The everyday tests; what this machine lacks is skipped, with its reason
 	$(PY) -m pytest -m 'not slow' $(ARGS)
