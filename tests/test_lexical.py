@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import json
 import math
 import os
 import stat
@@ -227,32 +225,3 @@ def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x" / "meta.json").write_text("{}")
     with pytest.raises(SnapshotError, match="cannot be opened"):
         Lexical.open(tmp_path / "x")
-
-
-@pytest.mark.needs("data")
-@pytest.mark.parametrize(("collection", "least"), [("cranfield", 0.39), ("med", 0.70)])
-def test_judged_collections_reach_their_figures(
-    data_dir: Path, tmp_path: Path, collection: str, least: float
-) -> None:
-    home = data_dir / "ir" / collection
-    documents, queries = (
-        [json.loads(line) for line in gzip.decompress((home / name).read_bytes()).splitlines()]
-        for name in ("corpus.jsonl.gz", "queries.jsonl.gz")
-    )
-    qrels: dict[str, dict[str, int]] = {}
-    for line in (home / "qrels" / "test.tsv").read_text().splitlines()[1:]:
-        query, document, gain = line.split("\t")
-        qrels.setdefault(query, {})[document] = max(int(gain), 0)
-    Lexical.build(documents, tmp_path / "x", {"title": 1.0, "text": 1.0})
-    index = Lexical.open(tmp_path / "x")
-    values = []
-    for query in queries:
-        if not any(judged := qrels.get(query["_id"], {}).values()):
-            continue
-        gains = [qrels[query["_id"]].get(documents[row]["_id"], 0) for row in rows(index, query["text"])]
-        values.append(discounted(gains) / discounted(sorted(judged, reverse=True)[:10]))
-    assert np.mean(values) >= least
-
-
-def discounted(gains: list[int]) -> float:
-    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
