@@ -39,7 +39,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not np.isfinite(vector).all():
                 raise QueryError("vector holds numbers that are not finite")
         return Query(
-            q=clean(self.q),
+            q=self.q,
             image=self.image,
             like=self.like,
             vector=vector,
@@ -81,11 +81,6 @@ async def read_body(request: Request) -> bytes:
             error.status = 413
             raise error
     return bytes(content)
-
-
-def clean(text: str) -> str:
-    """A text without halves of characters, which JSON can carry and nothing can encode."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _told(convert: Any) -> SearchBody:

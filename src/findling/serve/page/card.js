@@ -84,7 +84,7 @@ function byline(document_, part, highlights) {
     }
   }
   if (pieces.length === 0) return null;
-  return el("p", { class: "by" }, ...pieces.flatMap((piece, i) => (i ? [el("span", { class: "dot", "aria-hidden": "true" }, " · "), piece] : [piece])));
+  return el("p", { class: "by" }, ...pieces.flatMap((piece, i) => (i ? [" · ", piece] : [piece])));
 }
 
 /** A few lines about it, cut near the first mark; the whole text once the details are open (class "all"). */
