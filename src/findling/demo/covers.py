@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import random
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def _label(sheet: _Sheet) -> None:
     height = title.height + author.height + 0.085 * sheet.height
     box = (0.11 * sheet.width, 0.05 * sheet.height, 0.89 * sheet.width, 0.05 * sheet.height + height)
     clear = box[3] / sheet.height + 0.02
-    sheet.image.paste(sheet.picture(sheet.width, sheet.height, horizon=0.78, reach=0.72, clear=clear))
+    sheet.image.paste(sheet.picture(sheet.width, sheet.height, horizon=0.72, reach=0.72, clear=clear))
     sheet.draw.rectangle(box, fill=sheet.cloth)
     inset = 0.014 * sheet.width
     sheet.draw.rectangle(
@@ -286,8 +287,9 @@ def draw_cover(
     image = Image.new("RGB", (SIZE[0] * _SCALE, SIZE[1] * _SCALE), _PAPER)
     colour = COLOURS[scene.colour]
     cloths = [cloth for cloth in _CLOTHS if sum(abs(a - b) for a, b in zip(cloth, colour, strict=True)) > 130]
+    spelled = textwrap.shorten(legible(title), 120, placeholder=" ...")
     author = legible(" & ".join(authors) if len(authors) < 3 else f"{authors[0]} and others")
-    sheet = _Sheet(image, ImageDraw.Draw(image), scene, legible(title), author, rng.choice(cloths), rng)
+    sheet = _Sheet(image, ImageDraw.Draw(image), scene, spelled, author, rng.choice(cloths), rng)
     layout = rng.choice(_LAYOUTS)
     (layout if sheet.title else _print)(sheet)
     return finish(image, scene.style)
@@ -321,7 +323,7 @@ def _strings(found: object) -> list[str]:
 def _cover_id(record: Mapping[str, Any]) -> int | None:
     covers = record.get("covers")
     numbers = covers if isinstance(covers, list) else []
-    return next((number for number in numbers if isinstance(number, int) and number > 0), None)
+    return next((number for number in numbers if type(number) is int and number > 0), None)
 
 
 def write_covers(editions: Path, out: Path, *, authors: Path | None = None) -> int:

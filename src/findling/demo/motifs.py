@@ -70,12 +70,12 @@ class Tones:
     @classmethod
     def of(cls, colour: RGB, *, rim: RGB | None, depth: float = 1.0) -> Tones:
         """Derive all shades from one colour; `depth` says how far apart they are."""
-        bright = sum(colour) > 600
+        bright, deep = sum(colour) > 600, sum(colour) < 180
         return cls(
             main=colour,
-            light=mix(colour, (255, 250, 240), (0.5 if bright else 0.24) * depth),
-            dark=mix(colour, (24, 22, 34), (0.16 if bright else 0.26) * depth),
-            ink=(30, 28, 38) if sum(colour) > 180 else (92, 90, 104),
+            light=mix(colour, (255, 250, 240), (0.5 if bright else 0.10 if deep else 0.18) * depth),
+            dark=mix(colour, (24, 22, 34), (0.16 if bright else 0.22) * depth),
+            ink=(30, 28, 38) if not deep else (92, 90, 104),
             paper=(250, 246, 236) if not bright else (214, 206, 190),
             rim=rim,
         )

@@ -44,6 +44,7 @@ class _Words:
             if usual:
                 colours[name] = tuple(usual.split())
             meaning[kind.rstrip("*")] |= dict.fromkeys(words.split(), name)
+        meaning["motif"] |= {motif: motif for motif in PLACES}
         return cls(meaning, colours, frozenset(everyday))
 
 
