@@ -1,0 +1,204 @@
+"""One value of an Open Library record at a time: every form the real dump has, or nothing.
+
+The records are described at https://openlibrary.org/developers/dumps and by the type pages such as
+https://openlibrary.org/type/edition; what stands in them was typed by people and programs since 2006.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+MOST_PAGES = 50_000
+FIRST_YEAR = 1000
+NOISE = frozenset(
+    {
+        "accessible book", "in library", "internet archive wishlist", "large type books", "lending library",
+        "long now manual for civilization", "open library staff picks", "open_syllabus_project", "overdrive",
+        "popular print disabled books", "protected daisy",
+    }
+)  # fmt: skip
+"""Subjects, in lower case, that tell how a copy can be had and not what the book is about."""
+
+_YEAR = re.compile(r"\b\d{4}\b", re.ASCII)
+_NUMBERS = re.compile(r"\d{2,}", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"\s*(\d{1,9})\s*", re.ASCII)
+_ISBN = re.compile(r"\d{9}[\dX]|\d{13}", re.ASCII)
+_NOT_A_WRITER = re.compile(
+    r"(illustrat|edited|ed\.|translat|compiled|selected|adapted|retold|introduc|photograph|prepared)", re.I
+)
+
+# Letters are compared as ASCII (`(?a:`), so that what holds here also holds for a search in the raw bytes.
+_FICTION = re.compile(
+    r"""(?<!\w)(?:
+      (?ai:fictions?|novels?|novelas?)
+    | (?ai:(?:short|detective|mystery|ghost|horror|love|adventure|sea|western|spy|suspense|fantasy|humorous
+        |christmas|animal|school|sports|fantastic|historical|children.?s)\ (?:stories|tales))
+    )(?!\w)""",
+    re.VERBOSE,
+)
+FICTION_HINT = "fiction|novel|stories|tales"
+"""Whatever `is_fiction` accepts holds one of these, in any case."""
+
+_ABOUT_BOOKS = re.compile(
+    r"""(?ai:non-?\ ?fiction|criticism|authorship|technique|bibliograph|study\ and\ teaching
+    |themes,\ motives|book\ reviews|dictionaries|encyclop|indexes|publishing|\bfilms?\b)""",
+    re.VERBOSE,
+)
+_JUVENILE = re.compile(
+    r"""(?<!\w)(?:
+      (?ai:juvenile\ (?:fiction|non-?fiction|literature|poetry|drama|humou?r|works?|audience|films?|music
+        |sound\ recordings|software|materials))
+    | (?ai:juvenile(?=\W*$))
+    | (?ai:(?:children.?s|young\ adult)\ (?:fiction|non-?fiction|literature|stories|poetry|plays|songs|books?
+        |works?))
+    | (?ai:(?:children.?s|young\ adult)(?=\W*$))
+    | (?ai:(?:picture|board|toy\ and\ movable)\ books?)
+    )(?!\w)""",
+    re.VERBOSE,
+)
+JUVENILE_HINT = "juvenile|children|young|picture|board|movable"
+"""Whatever `is_juvenile` accepts holds one of these, in any case."""
+
+
+def text(value: Any) -> str | None:
+    """A text, or an object with `value` (or `name`, `title`) that holds one, with single spaces."""
+    if isinstance(value, dict):
+        value = next((value[k] for k in ("value", "name", "title") if isinstance(value.get(k), str)), None)
+    if isinstance(value, str):
+        return " ".join(value.split()) or None
+    return None
+
+
+def prose(value: Any) -> str | None:
+    """A longer text or a text object; its line breaks are kept."""
+    if isinstance(value, dict):
+        value = value.get("value")
+    return (value.replace("\r\n", "\n").strip() or None) if isinstance(value, str) else None
+
+
+def texts(*values: Any) -> list[str]:
+    """The texts of lists, of single texts and of text objects, each once, in order, ignoring case."""
+    found: dict[str, str] = {}
+    for value in values:
+        for each in value if isinstance(value, list) else [value]:
+            told = text(each)
+            if told is not None:
+                found.setdefault(told.casefold(), told)
+    return list(found.values())
+
+
+def subjects(*values: Any) -> list[str]:
+    """Headings, each once, without those that say how a copy can be had."""
+    return [told for told in texts(*values) if told.rstrip(".").casefold() not in NOISE]
+
+
+def title(record_title: Any, prefix: Any, full: Any) -> str | None:
+    """The title with its prefix ("The "), or else the full title."""
+    told = text(record_title)
+    if told is None:
+        return text(full)
+    before = text(prefix)
+    if before is None or told.casefold().startswith(before.casefold() + " "):
+        return told
+    return before + told if before.endswith(("'", "’")) else f"{before} {told}"
+
+
+def year(value: Any, present: int) -> int | None:
+    """The first number of exactly four digits in a date, if it is a year from 1000 to the present one.
+
+    "8858", "19--", "197?", "[n.d.]" and two-digit years are no year.
+    """
+    told = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    match = _YEAR.search(told) if told else None
+    if match is None:
+        return None
+    found = int(match[0])
+    return found if FIRST_YEAR <= found <= present else None
+
+
+def pages(number: Any, pagination: Any) -> int | None:
+    """Pages as numbered; else the largest number of two digits or more in the pagination, under 50,000."""
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, str) and (match := _WHOLE_NUMBER.fullmatch(number)):
+        number = int(match[1])
+    if isinstance(number, int) and not isinstance(number, bool) and 0 < number < MOST_PAGES:
+        return number
+    told = text(pagination) or (text(number) if isinstance(number, str) else None)
+    if told is None:
+        return None
+    counts = [int(digits) for digits in _NUMBERS.findall(told) if len(digits) < 9]
+    return max((count for count in counts if 0 < count < MOST_PAGES), default=None)
+
+
+def cover(value: Any) -> int | None:
+    """The first id above 0; -1, 0 and null stand for none."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, str) and each.isascii() and each.isdigit() and len(each) < 19:
+            each = int(each)  # noqa: PLW2901 - the same id, written as a text
+        if isinstance(each, int) and not isinstance(each, bool) and 0 < each < 2**63:
+            return each
+    return None
+
+
+def isbns(*values: Any) -> list[str]:
+    """ISBNs of 10 and 13 places, without hyphens and spaces, each once."""
+    found: dict[str, None] = {}
+    for value in values:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str):
+                bare = each.replace("-", "").replace(" ", "").upper()
+                if _ISBN.fullmatch(bare):
+                    found[bare] = None
+    return list(found)
+
+
+def keys(value: Any) -> list[str]:
+    """What records are named: the last part of "/works/OL1W", of {"key": …}, of {"author": {"key": …}}."""
+    found: dict[str, None] = {}
+    for name in _names(value):
+        if last := name.rstrip("/").rpartition("/")[2].strip():
+            found[last] = None
+    return list(found)
+
+
+def languages(value: Any) -> list[str]:
+    """Language codes (MARC, three letters) in lower case, from keys, objects and bare texts."""
+    found = (code.lower() if code.isascii() else code for code in keys(value))
+    return list(dict.fromkeys(found))
+
+
+def by_statement(value: Any) -> list[str]:
+    """Who wrote it, as the title page has it ("by Dr. Seuss ; illustrated by …"); nothing if unclear."""
+    told = text(value)
+    if told is None:
+        return []
+    first = told.partition(";")[0].strip(" .,:/")
+    if first.startswith("[") and first.endswith("]"):
+        first = first[1:-1].strip(" .,:/")
+    first = re.sub(r"^(?:written )?by\s+", "", first, flags=re.I)
+    return [] if not first or _NOT_A_WRITER.match(first) or len(first) > 200 else [first]
+
+
+def is_fiction(headings: Iterable[str]) -> bool:
+    """Whether some heading names fiction by whole words, and is not about fiction nor nonfiction."""
+    return any(_FICTION.search(heading) and not _ABOUT_BOOKS.search(heading) for heading in headings)
+
+
+def is_juvenile(headings: Iterable[str]) -> bool:
+    """Whether some heading says that the book is for readers under 18, and is not a study of such books."""
+    return any(_JUVENILE.search(heading) and "criticism" not in heading.lower() for heading in headings)
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _names(each)
+    elif isinstance(value, dict):
+        inner = value.get("key", value.get("author"))
+        if isinstance(inner, (str, dict)):
+            yield from _names(inner)

@@ -1,0 +1,191 @@
+"""Dump lines cut and sifted as bytes, before any JSON parser runs.
+
+A line has five columns: type, key, revision, time of the last change, JSON. The JSON escapes tabs and line
+breaks, so four tabs and a line break bound them (https://openlibrary.org/developers/dumps). A part of the
+filter such as `year >= 2016` implies that some pattern stands in the line; lines without it need no parser.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from findling.schema import Drop
+from findling.sources import openlibrary_fields as fields
+from findling.sources.text import Octets, Positions, octets_of, positions
+
+if TYPE_CHECKING:
+    from findling.filters import Where
+
+DETAIL_LENGTH = 2000
+_TAB, _RETURN, _BACKSLASH, _CLOSE = 9, 13, 92, 125
+_MOST_YEARS = 200
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a line must hold (an RE2 pattern) to pass the part of the filter that `reason` tells."""
+
+    reason: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Lines as places in `octets`: [start, end), with the key in [key, key_end) and the JSON from `json`."""
+
+    octets: Octets
+    start: Positions
+    key: Positions
+    key_end: Positions
+    json: Positions
+    end: Positions
+
+    def take(self, chosen: npt.NDArray[Any]) -> Cut:
+        """Some of the lines, by place or by mask."""
+        columns = (self.start, self.key, self.key_end, self.json, self.end)
+        return Cut(self.octets, *(column[chosen] for column in columns))
+
+    def __len__(self) -> int:
+        return len(self.json)
+
+
+def cut(lines: pa.Array, kind: bytes) -> tuple[Cut, npt.NDArray[np.bool_], list[Drop]]:
+    """Every line's places, which of them are records of `kind` (b"/type/edition"), and the other lines.
+
+    Of a record of another type only the number is told, of a line that is none the beginning too.
+    """
+    octets, bounds = octets_of(lines)
+    starts, ends = bounds[:-1], bounds[1:]
+    ends = ends - _ends_with(octets, starts, ends, 10)
+    ends = ends - _ends_with(octets, starts, ends, _RETURN)
+    tabs = positions(octets, _TAB)
+    padded = np.append(tabs, np.full(4, len(octets) + 1))
+    first = np.searchsorted(tabs, starts)
+    of_five = padded[first + 3] < ends
+    is_record = of_five & _begins_with(octets, starts, padded[first], b"/type/")
+    is_kind = is_record & _begins_with(octets, starts, padded[first], kind, whole=True)
+    named = kind.rpartition(b"/")[2].decode()
+    article = "an" if named[0] in "aeiou" else "a"
+    drops = [
+        Drop("not five columns", 1, excerpt(octets, starts[at], ends[at])) for at in np.flatnonzero(~of_five)
+    ]
+    drops += [
+        Drop(f"not {article} {named}", 1, excerpt(octets, starts[at], ends[at]))
+        for at in np.flatnonzero(of_five & ~is_record)
+    ]
+    if others := int(np.count_nonzero(is_record & ~is_kind)):
+        drops.append(Drop(f"not {article} {named}", others))
+    places = Cut(octets, starts, padded[first] + 1, padded[first + 1], padded[first + 3] + 1, ends)
+    return places, is_kind, drops
+
+
+def excerpt(octets: Octets, start: int, end: int) -> str:
+    """The beginning of a line, for people."""
+    told = octets[start : min(end, start + 4 * DETAIL_LENGTH)].tobytes().decode("utf-8", "replace")
+    return told[:DETAIL_LENGTH]
+
+
+def sift(
+    lines: pa.Array, places: Cut, wanted: npt.NDArray[np.bool_], hints: Iterable[Hint]
+) -> tuple[Positions, list[Drop]]:
+    """The places of lines that might pass, and how many cannot, by reason.
+
+    A line goes on in any case if it does not end like a JSON object (it may be cut short, which is to be
+    told) or if it holds an escape such as \\u0065, behind which ASCII may hide.
+    """
+    chosen = np.flatnonzero(wanted)
+    hints = list(hints)
+    drops: list[Drop] = []
+    if not hints or not len(chosen):
+        return chosen, drops
+    always = ~_ends_with(places.octets, places.json, places.end, _CLOSE)
+    always[_lines_with_escapes(places)] = True
+    candidates = lines if len(chosen) == len(lines) else lines.take(pa.array(chosen))
+    for hint in hints:
+        might = pc.match_substring_regex(candidates, hint.pattern).to_numpy(zero_copy_only=False)
+        might |= always[chosen]
+        if cannot := len(might) - int(np.count_nonzero(might)):
+            drops.append(Drop(hint.reason, cannot))
+            chosen = chosen[might]
+            candidates = candidates.filter(pa.array(might))
+    return chosen, drops
+
+
+def hints(where: Where, early: frozenset[str], present: int) -> list[Hint]:
+    """What the filter's parts imply for the bytes of a line, the most telling first."""
+    found = [
+        Hint(f"where: {part.sql}", pattern)
+        for part in where.parts
+        if part.columns <= early and (pattern := _implied(part, present))
+    ]
+    return sorted(found, key=lambda hint: "publish_date" not in hint.pattern)
+
+
+def _implied(part: Any, present: int) -> str | None:
+    if part.sql.strip('"').lower() == "fiction":
+        return f"(?i){fields.FICTION_HINT}"
+    if part.sql.strip('"').lower() == "juvenile":
+        return f"(?i){fields.JUVENILE_HINT}"
+    bound = part.bound
+    if bound is None:
+        return None
+    if bound.column == "year" and isinstance(bound.value, (int, float)):
+        passes = _OPERATORS[bound.op]
+        years = [y for y in range(fields.FIRST_YEAR, present + 1) if passes(y, bound.value)]
+        return _date_holding(years) if 0 < len(years) <= _MOST_YEARS else None
+    if bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(bound.value)):
+        return f"(?i){bound.value}"
+    return None
+
+
+def _date_holding(years: list[int]) -> str:
+    """A publish_date with one of the years, or one whose value is no plain text and must be looked at."""
+    decades: dict[int, str] = {}
+    for year in years:
+        decades[year // 10] = decades.get(year // 10, "") + str(year % 10)
+    numbers = "|".join(f"{decade}[{digits}]" for decade, digits in decades.items())
+    return rf'"publish_date"\s*:\s*(?:[^"\s]|"[^"\\]*(?:\\|{numbers}))'
+
+
+def _lines_with_escapes(places: Cut) -> Positions:
+    """Lines in which an escape may stand for an ASCII digit or letter: \\u0030 to \\u007f."""
+    slashes = positions(places.octets, _BACKSLASH)
+    slashes = slashes[slashes + 4 < len(places.octets)]
+    for ahead, octet in ((1, ord("u")), (2, ord("0")), (3, ord("0"))):
+        slashes = slashes[places.octets[slashes + ahead] == octet]
+    high = places.octets[slashes + 4]
+    slashes = slashes[(high >= ord("3")) & (high <= ord("7"))]
+    return np.unique(np.searchsorted(places.end, slashes, side="right"))
+
+
+def _ends_with(octets: Octets, starts: Positions, ends: Positions, octet: int) -> npt.NDArray[np.bool_]:
+    filled = ends > starts
+    if not len(octets):
+        return filled
+    last: npt.NDArray[np.bool_] = octets[np.clip(ends - 1, 0, len(octets) - 1)] == octet
+    return filled & last
+
+
+def _begins_with(
+    octets: Octets, starts: Positions, ends: Positions, what: bytes, *, whole: bool = False
+) -> npt.NDArray[np.bool_]:
+    long_enough = ends - starts == len(what) if whole else ends - starts >= len(what)
+    if not len(octets):
+        return long_enough
+    begins = long_enough
+    for place, octet in enumerate(what):
+        at = np.minimum(starts + place, len(octets) - 1)
+        begins = begins & (octets[at] == octet)
+    return begins

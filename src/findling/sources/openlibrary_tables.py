@@ -1,0 +1,283 @@
+"""Open Library's records as columns: editions, works and authors, and documents made of all three."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from msgspec import Struct
+
+from findling import schema
+from findling.schema import Drop
+from findling.sources import openlibrary_fields as fields
+from findling.sources.openlibrary_lines import Cut, cut, excerpt
+
+TEXTS = pa.list_(pa.string())
+COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("subtitle", pa.string()),
+        ("authors", TEXTS),
+        ("description", pa.string()),
+        ("subjects", TEXTS),
+        ("genres", TEXTS),
+        ("language", pa.string()),
+        ("languages", TEXTS),
+        ("pages", pa.int32()),
+        ("year", pa.int32()),
+        ("first_year", pa.int32()),
+        ("cover_id", pa.int64()),
+        ("cover_url", pa.string()),
+        ("isbn", TEXTS),
+        ("publishers", TEXTS),
+        ("work_id", pa.string()),
+        ("fiction", pa.bool_()),
+        ("juvenile", pa.bool_()),
+    ]
+)
+ORDER, AUTHOR, ROWS, NAMES, WORK_NAMES = "_order", "_author", "_rows", "_names", "_work_names"
+"""Beside the columns: which of equal rows comes first, an author's key, rows merged, authors' names."""
+
+AUTHOR_KEYS = "_author_keys"
+EDITIONS = pa.schema([*COLUMNS, (ORDER, pa.int64()), (AUTHOR_KEYS, TEXTS)])
+WORK_KEY, AUTHOR_KEY, AUTHOR_NAME = "_work_key", "_author_key", "_name"
+OF_WORK = pa.schema(
+    [("_work_subjects", TEXTS), ("_work_description", pa.string()), ("_work_year", pa.int32())]
+)
+WORKS = pa.schema([(WORK_KEY, pa.string()), *OF_WORK, (ORDER, pa.int64()), (AUTHOR_KEYS, TEXTS)])
+AUTHORS = pa.schema([(AUTHOR_KEY, pa.string()), (AUTHOR_NAME, pa.string()), (ORDER, pa.int64())])
+_PLACES = 1000  # authors of one record that are told apart in their order
+
+
+class Edition(Struct, gc=False):
+    """The fields of an edition that are read, as they stand there; all others are skipped unparsed."""
+
+    title: Any = None
+    title_prefix: Any = None
+    full_title: Any = None
+    subtitle: Any = None
+    authors: Any = None
+    by_statement: Any = None
+    description: Any = None
+    subjects: Any = None
+    genres: Any = None
+    languages: Any = None
+    number_of_pages: Any = None
+    pagination: Any = None
+    publish_date: Any = None
+    covers: Any = None
+    isbn_10: Any = None
+    isbn_13: Any = None
+    publishers: Any = None
+    works: Any = None
+    revision: Any = None
+
+
+class Work(Struct, gc=False):
+    """The fields of a work that are read."""
+
+    authors: Any = None
+    description: Any = None
+    subjects: Any = None
+    first_publish_date: Any = None
+    revision: Any = None
+
+
+class Author(Struct, gc=False):
+    """The fields of an author that are read."""
+
+    name: Any = None
+    personal_name: Any = None
+    revision: Any = None
+
+
+Row = tuple[Any, ...]
+
+
+def parse_lines(
+    lines: Cut, kind: type[Any], row: Callable[[str, Any], Row | str], columns: pa.Schema
+) -> tuple[pa.RecordBatch, list[Drop]]:
+    """Each line's JSON as a row of `columns`, or the reason (a text) why it gives none."""
+    decode = msgspec.json.Decoder(kind).decode
+    octets = memoryview(lines.octets)  # type: ignore[arg-type]  # arrays are buffers since Python 3.12
+    rows: list[Row] = []
+    drops: list[Drop] = []
+    places = (lines.start, lines.key, lines.key_end, lines.json, lines.end)
+    for begin, key, key_end, start, end in zip(*(place.tolist() for place in places), strict=True):
+        try:
+            record = decode(octets[start:end])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            record = _second_try(bytes(octets[start:end]), decode)
+        name = bytes(octets[key:key_end]).decode("utf-8", "replace").rpartition("/")[2].strip()
+        found = "not JSON" if record is None else row(name, record) if name else "no key"
+        if isinstance(found, str):
+            drops.append(Drop(found, 1, excerpt(lines.octets, begin, end)))
+        else:
+            rows.append(found)
+    return _batch(rows, columns), drops
+
+
+def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str]:
+    """How an edition becomes a row; its authors are, until they are joined, whom the title page tells."""
+
+    def row(key: str, edition: Edition) -> Row | str:
+        title = fields.title(edition.title, edition.title_prefix, edition.full_title)
+        if title is None:
+            return "no title"
+        cover = fields.cover(edition.covers)
+        languages = fields.languages(edition.languages)
+        subjects = fields.subjects(edition.subjects)
+        genres = fields.subjects(edition.genres)
+        headings = [*subjects, *genres]
+        works = fields.keys(edition.works)
+        return (
+            key,
+            title,
+            fields.text(edition.subtitle),
+            fields.by_statement(edition.by_statement),
+            fields.prose(edition.description),
+            subjects,
+            genres,
+            languages[0] if languages else None,
+            languages,
+            fields.pages(edition.number_of_pages, edition.pagination),
+            fields.year(edition.publish_date, present),
+            None,
+            cover,
+            cover_url.replace("{id}", str(cover)) if cover else None,
+            fields.isbns(edition.isbn_10, edition.isbn_13),
+            fields.texts(edition.publishers),
+            works[0] if works else None,
+            fields.is_fiction(headings),
+            fields.is_juvenile(headings),
+            _newest_first(edition.revision),
+            fields.keys(edition.authors),
+        )
+
+    return row
+
+
+def work_rows(present: int) -> Callable[[str, Any], Row | str]:
+    """How a work becomes a row."""
+
+    def row(key: str, work: Work) -> Row | str:
+        return (
+            key,
+            fields.subjects(work.subjects),
+            fields.prose(work.description),
+            fields.year(work.first_publish_date, present),
+            _newest_first(work.revision),
+            fields.keys(work.authors),
+        )
+
+    return row
+
+
+def author_row(key: str, author: Author) -> Row | str:
+    """How an author becomes a row."""
+    name = fields.text(author.name) or fields.text(author.personal_name)
+    return "no name" if name is None else (key, name, _newest_first(author.revision))
+
+
+def one_row_per_author(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Each row as often as it names authors, at least once: `_author` is one key, `_order` their order.
+
+    Relational engines join values, not lists. `_rows` is 1 in the first row of each and 0 in the others, so
+    that its sum over rows merged again is the number of records.
+    """
+    lists = batch.column(AUTHOR_KEYS).to_pylist()
+    counts = np.array([max(len(names or ()), 1) for names in lists], np.int64)
+    parents = np.repeat(np.arange(len(lists)), counts)
+    places = np.arange(len(parents)) - np.repeat(np.cumsum(counts) - counts, counts)
+    authors = [name for names in lists for name in (names or [None])]
+    repeated = batch.take(pa.array(parents))
+    order = repeated.column(ORDER).to_numpy(zero_copy_only=False) + np.minimum(places, _PLACES - 1)
+    plain = [name for name in batch.schema.names if name not in {AUTHOR_KEYS, ORDER}]
+    columns = {name: repeated.column(name) for name in plain}
+    columns[ORDER] = pa.array(order, pa.int64())
+    columns[AUTHOR] = pa.array(authors, pa.string())
+    columns[ROWS] = pa.array((places == 0).astype(np.int64))
+    return pa.record_batch(columns)
+
+
+def documents(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The final columns, with what the work and the authors add; records merged by their id are told."""
+    present = set(batch.schema.names)
+    columns = {name: _column(batch, name) for name in COLUMNS.names}
+    if "_work_subjects" in present:
+        columns |= _with_work(batch, columns)
+    if NAMES in present:
+        choices = [batch.column(name).to_pylist() for name in (NAMES, WORK_NAMES) if name in present]
+        columns["authors"] = pa.array(_authors([*choices, columns["authors"].to_pylist()]), TEXTS)
+    made = pa.record_batch([columns[name] for name in COLUMNS.names], schema=COLUMNS)
+    merged = int(np.sum(batch.column(ROWS).to_numpy(zero_copy_only=False) - 1)) if ROWS in present else 0
+    return schema.with_drops(made, [Drop("the same id again", merged)] if merged > 0 else [])
+
+
+def kinds(kind: str) -> bytes:
+    """The type in a dump line's first column."""
+    return f"/type/{kind}".encode()
+
+
+def cut_all(lines: pa.Array, kind: str) -> tuple[Cut, list[Drop]]:
+    """The lines of one type, and those that are no dump lines; other types are another table's."""
+    places, is_kind, drops = cut(lines, kinds(kind))
+    return places.take(is_kind), [drop for drop in drops if drop.detail is not None]
+
+
+def _with_work(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    of_work = zip(*(batch.column(name).to_pylist() for name in OF_WORK.names), strict=True)
+    own = zip(
+        columns["subjects"].to_pylist(),
+        columns["description"].to_pylist(),
+        columns["genres"].to_pylist(),
+        strict=True,
+    )
+    rows: list[Row] = []
+    for (subjects, description, genres), (more, other, first_year) in zip(own, of_work, strict=True):
+        together = fields.texts(subjects or [], more or [])
+        headings = [*together, *(genres or [])]
+        told = (fields.is_fiction(headings), fields.is_juvenile(headings))
+        rows.append((together, description or other, first_year, *told))
+    names = ["subjects", "description", "first_year", "fiction", "juvenile"]
+    made = _batch(rows, pa.schema([COLUMNS.field(name) for name in names]))
+    return dict(zip(names, made.columns, strict=True))
+
+
+def _authors(lists: list[list[list[str | None] | None]]) -> Iterator[list[str]]:
+    """The edition's authors, or else the work's, or else the title page's, each once."""
+    for choices in zip(*lists, strict=True):
+        told = ([name for name in names or [] if name is not None] for names in choices)
+        yield list(dict.fromkeys(next((names for names in told if names), [])))
+
+
+def _newest_first(revision: Any) -> int:
+    number = revision if isinstance(revision, int) and 0 <= revision < 2**40 else 0
+    return -number * _PLACES
+
+
+def _batch(rows: list[Row], columns: pa.Schema) -> pa.RecordBatch:
+    by_column: Iterable[tuple[Any, ...]] = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    arrays = [pa.array(values, field.type) for values, field in zip(by_column, columns, strict=True)]
+    return pa.record_batch(arrays, schema=columns)
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column as typed at first: relational engines name the items of lists in their own way."""
+    return batch.column(name).cast(COLUMNS.field(name).type)
+
+
+def _second_try(line: bytes, decode: Callable[[bytes], Any]) -> Any:
+    """What msgspec refuses and the standard library takes, such as half of a surrogate pair."""
+    try:
+        record = json.loads(line, parse_constant=lambda _: None)
+        if not isinstance(record, dict):
+            return None
+        return decode(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return None
