@@ -108,13 +108,32 @@ def test_a_large_k_finds_k(built: Any) -> None:
 
 
 def test_duplicates_are_all_found_with_equal_scores_in_row_order(kind: Kind, tmp_path: Path) -> None:
-    vectors = np.repeat(VECTORS[:2000], 5, axis=0)
+    vectors = np.repeat(VECTORS[:60], 200, axis=0)
     rows, scores = make(kind, vectors, tmp_path / "i").search(QUERIES, 10, {})
     _, exact = exact_answers(vectors, QUERIES, 10)
     assert (rows >= 0).all()
     assert recall_by_score(scores, exact) >= kind.recall
     tied = np.diff(scores, axis=1) == 0
     assert (np.diff(rows, axis=1)[tied] > 0).all()
+
+
+def test_a_mask_among_duplicates_finds_all_that_it_lets_pass(kind: Kind, tmp_path: Path) -> None:
+    chance = np.random.default_rng(4)
+    vectors = np.repeat(VECTORS[:900], chance.integers(1, 12, 900), axis=0)
+    vectors = vectors[chance.permutation(len(vectors))]
+    vectors[::7] = 0  # a large group of its own
+    index = make(kind, vectors, tmp_path / "i")
+    assert len(index.vectors) == len(index) == len(vectors)
+    np.testing.assert_array_equal(index.vectors[10:2000:3], vectors[10:2000:3])
+    for share in (0.5, 0.02, 0.001):
+        mask = chance.random(len(vectors)) < share
+        survivors = np.flatnonzero(mask)
+        rows, scores = index.search(QUERIES, 25, {}, mask)
+        truth, exact = exact_answers(vectors[survivors], QUERIES, 25)
+        assert ((rows >= 0).sum(axis=1) == min(25, len(survivors))).all()
+        assert mask[rows[rows >= 0]].all()
+        assert recall_by_score(scores, exact) >= kind.recall
+        assert recall_at_k(rows, np.where(truth < 0, -1, survivors[truth])) >= kind.recall
 
 
 def test_all_vectors_alike(kind: Kind, tmp_path: Path) -> None:

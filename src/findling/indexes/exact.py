@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from findling.errors import FindlingError, SnapshotError
 from findling.indexes.base import Mask, Params, Rows, Vectors
-from findling.indexes.scan import blocks, check_search, check_vectors, scan
+from findling.indexes.scan import check_search, check_vectors, halves, scan
 
 FILE = "vectors.npy"
 
@@ -34,13 +34,8 @@ class Exact:
             np.save(path / FILE, np.empty(vectors.shape, np.float16), allow_pickle=False)
             return
         out = np.lib.format.open_memmap(path / FILE, mode="w+", dtype=np.float16, shape=vectors.shape)
-        for start, block in blocks(vectors):
-            with np.errstate(over="ignore"):
-                half = block.astype(np.float16)
-            if not np.isfinite(half).all():
-                row = start + int(np.argmin(np.isfinite(half).all(axis=1)))
-                raise FindlingError(f"the vector of row {row} is too large for 16 bits")
-            out[start : start + len(block)] = half
+        for start, block in halves(vectors):
+            out[start : start + len(block)] = block
         out.flush()
 
     @classmethod

@@ -11,15 +11,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from findling.errors import FindlingError, SnapshotError
+from findling.indexes.alike import Alike, Repeated
 from findling.indexes.base import Mask, Params, Rows, Vectors
-from findling.indexes.scan import block_rows, blocks, check_search, check_vectors, scan
+from findling.indexes.scan import block_rows, check_search, check_vectors, scan
 
 FILE = "graph.faiss"
 BUILD = {"M": 16, "ef_construction": 80, "threads": 0}
@@ -38,8 +39,9 @@ class Graph:
         {"ef": ef} for ef in (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
     )
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, alike: Alike | None = None) -> None:
         self._index = index
+        self._alike = alike
         # Views into `index`, which is kept alive beside them.
         self._flat = faiss.downcast_index(index.refine_index)
         self._stored = _half_vectors(self._flat)
@@ -55,6 +57,8 @@ class Graph:
         chosen = _chosen(params, BUILD)
         check_vectors(vectors)
         dim = vectors.shape[1]
+        alike = Alike.find(vectors)
+        rows = np.arange(len(vectors)) if alike is None else alike.firsts
         graph = faiss.IndexHNSWSQ(
             dim, faiss.ScalarQuantizer.QT_8bit, int(chosen["M"]), faiss.METRIC_INNER_PRODUCT
         )
@@ -62,37 +66,35 @@ class Graph:
         half = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
         index = faiss.IndexRefine(graph, half)
         with _threads(int(chosen["threads"])):
-            index.train(_sample(vectors))
-            for _, block in blocks(vectors):
-                index.add(block)
-        stored = _half_vectors(half)
-        for start in range(0, len(stored), block_rows(dim)):
-            finite = np.isfinite(stored[start : start + block_rows(dim)]).all(axis=1)
-            if not finite.all():
-                raise FindlingError(
-                    f"the vector of row {start + int(np.argmin(finite))} is too large for 16 bits"
-                )
+            index.train(_sample(vectors, rows))
+            for at in range(0, len(rows), block_rows(dim)):
+                index.add(_floats(vectors, rows[at : at + block_rows(dim)]))
         path.mkdir(parents=True, exist_ok=True)
         faiss.write_index(index, str(path / FILE))
+        if alike is not None:
+            alike.write(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """The index in `path`, mapped; raises SnapshotError."""
         try:
             index = faiss.read_index(str(path / FILE), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
+            alike = Alike.open(path)
+        except (RuntimeError, OSError, ValueError, EOFError) as error:
             raise SnapshotError(f"the graph index in {path} cannot be opened: {error}") from error
         if not isinstance(index, faiss.IndexRefine):
             raise SnapshotError(f"{path / FILE} is no graph index")
-        return cls(index)
+        return cls(index, alike)
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._stored) if self._alike is None else len(self._alike.group_of)
 
     @property
     def vectors(self) -> NDArray[np.float16]:
         """The (n, dim) vectors that refine the graph's answers."""
-        return self._stored
+        return (
+            self._stored if self._alike is None else cast(Any, Repeated(self._stored, self._alike.group_of))
+        )
 
     def search(
         self, vectors: Vectors, k: int, params: Params, mask: Mask | None = None
@@ -105,23 +107,34 @@ class Graph:
         queries = check_search(vectors, self._stored.shape[1], len(self), k, mask)
         chosen = _chosen(params, SEARCH)
         ef, refine = int(chosen["ef"]), float(chosen["refine"])
-        survivors = len(self) if mask is None else int(np.count_nonzero(mask))
         with _threads(1 if len(queries) == 1 else 0):
-            if _scan_is_cheaper(survivors, len(self), max(ef, k)):
-                return self._compare(queries, k, survivors, mask)
-            rows, scores = self._walk(queries, k, self._search_parameters(ef, refine, survivors, mask))
-            short = np.flatnonzero((rows[:, : min(k, survivors)] < 0).any(axis=1))
-            if len(short):  # parts of a graph may not be linked, above all among duplicates
-                rows[short], scores[short] = self._compare(queries[short], k, survivors, mask)
+            if self._alike is None:
+                return self._find(queries, k, ef, refine, mask)
+            groups = None if mask is None else self._alike.of_rows(mask)
+            found, scores = self._find(queries, min(k, len(self._stored)), ef, refine, groups)
+        return self._alike.rows(found, scores, k, mask)
+
+    def _find(
+        self, queries: Vectors, k: int, ef: int, refine: float, mask: Mask | None
+    ) -> tuple[Rows, Vectors]:
+        """The search among distinct vectors."""
+        count = len(self._stored)
+        survivors = count if mask is None else int(np.count_nonzero(mask))
+        if _scan_is_cheaper(survivors, count, max(ef, k)):
+            return self._compare(queries, k, survivors, mask)
+        rows, scores = self._walk(queries, k, self._search_parameters(ef, refine, survivors, mask))
+        short = np.flatnonzero((rows[:, : min(k, survivors)] < 0).any(axis=1))
+        if len(short):  # parts of a graph may not be linked
+            rows[short], scores[short] = self._compare(queries[short], k, survivors, mask)
         return rows, scores
 
     def _walk(self, queries: Vectors, k: int, parameters: Any) -> tuple[Rows, Vectors]:
-        scores, rows = self._index.search(queries, min(k, len(self)), params=parameters)
+        scores, rows = self._index.search(queries, min(k, len(self._stored)), params=parameters)
         return _ordered(rows, scores, k)
 
     def _compare(self, queries: Vectors, k: int, survivors: int, mask: Mask | None) -> tuple[Rows, Vectors]:
         """The exact best k: one survivor after the other where they are rare, else by a pass over all."""
-        if mask is not None and survivors * RARE <= len(self):
+        if mask is not None and survivors * RARE <= len(self._stored):
             return scan(self._stored, queries, k, np.flatnonzero(mask))
         wanted = min(k, survivors)
         if not wanted:
@@ -134,7 +147,7 @@ class Graph:
 
     def _search_parameters(self, ef: int, refine: float, survivors: int, mask: Mask | None) -> Any:
         if mask is not None:  # most candidates will be refused, so more must be held
-            return _parameters(math.ceil(ef * len(self) / survivors), refine, _selector(mask))
+            return _parameters(math.ceil(ef * len(self._stored) / survivors), refine, _selector(mask))
         # Making these takes as long as a part of the search; once made they are only read.
         found = self._plain.get((ef, refine))
         if found is None:
@@ -177,16 +190,16 @@ def _chosen(params: Params, defaults: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _sample(vectors: NDArray[np.floating[Any]]) -> Vectors:
+def _sample(vectors: NDArray[np.floating[Any]], rows: NDArray[Any]) -> Vectors:
     """Evenly spread rows, to learn the range of each dimension from; one zero vector where there are none."""
-    if not len(vectors):
+    if not len(rows):
         return np.zeros((1, vectors.shape[1]), np.float32)
-    step = max(1, len(vectors) // TRAIN_ROWS)
-    sample = np.ascontiguousarray(vectors[::step][:TRAIN_ROWS], dtype=np.float32)
-    finite = np.isfinite(sample).all(axis=1)
-    if not finite.all():
-        raise FindlingError(f"the vector of row {step * int(np.argmin(finite))} is not finite")
-    return sample
+    return _floats(vectors, rows[:: max(1, len(rows) // TRAIN_ROWS)][:TRAIN_ROWS])
+
+
+def _floats(vectors: NDArray[np.floating[Any]], rows: NDArray[Any]) -> Vectors:
+    """Some rows as 16 bits hold them, in 32."""
+    return np.ascontiguousarray(vectors[rows].astype(np.float16, copy=False), dtype=np.float32)
 
 
 def _half_vectors(flat: Any) -> NDArray[np.float16]:

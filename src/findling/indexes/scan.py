@@ -36,6 +36,23 @@ def blocks(vectors: Stored) -> Iterator[tuple[int, Vectors]]:
         yield start, block
 
 
+def halves(vectors: Stored) -> Iterator[tuple[int, NDArray[np.float16]]]:
+    """(first row, (b, dim) float16) for each block, zeros without a sign.
+
+    Raises FindlingError naming the row of a vector that is not finite, or not in 16 bits.
+    """
+    for start, block in blocks(vectors):
+        with np.errstate(over="ignore"):
+            half = block.astype(np.float16)
+        finite = np.isfinite(half).all(axis=1)
+        if not finite.all():
+            raise FindlingError(
+                f"the vector of row {start + int(np.argmin(finite))} is too large for 16 bits"
+            )
+        half += np.float16(0)
+        yield start, half
+
+
 def check_vectors(vectors: Stored) -> None:
     """Raise FindlingError unless vectors are (n, dim) with dim above 0."""
     if vectors.ndim != 2 or vectors.shape[1] < 1:
