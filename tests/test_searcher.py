@@ -133,7 +133,7 @@ def test_facets_count_the_filtered_set(searcher: Searcher) -> None:
 
 
 def test_matches_are_marked_in_characters(searcher: Searcher) -> None:
-    hit = searcher.search(Query(q="whales", mode="lexical", k=1)).hits[0]
+    hit = searcher.search(Query(q="whales", mode="lexical", k=1, highlight=True)).hits[0]
     assert hit.highlights is not None
     text = json.loads(hit.document)["text"]
     assert [text[start:end] for start, end in hit.highlights["text"]] == ["whale"]

@@ -82,3 +82,21 @@ class Overloaded(FindlingError):
     """More work than the bounded queue takes; try again shortly."""
 
     code, title, status = "overloaded", "Too many requests at once", 503
+
+
+class extra:  # noqa: N801 - used as a statement: with extra("spark", "engine 'spark'")
+    """Turns the ImportError of an optional library into the pip command that installs it."""
+
+    def __init__(self, name: str | None, user: str) -> None:
+        self.name = name
+        self.user = user
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.name and isinstance(error, ImportError):
+            raise MissingExtra(
+                f"{self.user} needs the library {error.name!r}, which is not installed",
+                todo=f"run: pip install 'findling[{self.name}]'",
+            ) from error

@@ -28,7 +28,7 @@ class Query:
 
     Any of `q`, `image` (the bytes of a picture file), `like` (document id) and `vector` may be given; what
     is given is combined. `field` limits the semantic side to one vector field. `weights`, by part (a vector
-    field's name or `lexical`), override the collection's.
+    field's name or `lexical`), override the collection's. `explain` asks for ranks, `highlight` for places.
     """
 
     q: str = ""
@@ -43,6 +43,7 @@ class Query:
     facets: tuple[str, ...] = ()
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     explain: bool = False
+    highlight: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from typing import Any, NamedTuple
 
-from findling.errors import ConfigError, MissingExtra
+from findling.errors import ConfigError, extra
 
 
 class Entry(NamedTuple):
@@ -55,21 +55,3 @@ def load(kind: str, name: str) -> Any:
     module, _, attribute = entry.target.partition(":")
     with extra(entry.extra, f"{kind} {name!r}"):
         return getattr(importlib.import_module(module), attribute)
-
-
-class extra:  # noqa: N801 - used as a statement: with extra("spark", "engine 'spark'")
-    """Turns the ImportError of an optional library into the pip command that installs it."""
-
-    def __init__(self, name: str | None, user: str) -> None:
-        self.name = name
-        self.user = user
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self.name and isinstance(error, ImportError):
-            raise MissingExtra(
-                f"{self.user} needs the library {error.name!r}, which is not installed",
-                todo=f"run: pip install 'findling[{self.name}]'",
-            ) from error

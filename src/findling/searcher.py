@@ -256,7 +256,7 @@ class Searcher:
         documents = self.store.get_many(places)
         ids = self.store.ids(places)
         own_scores, own_ranks = _by_row(parts, rows)
-        marked = self._marker(query)
+        marked = self._marker(query) if query.highlight else _unmarked
         return [
             Hit(
                 id=ids[at],

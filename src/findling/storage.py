@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +20,7 @@ from typing import BinaryIO, cast
 import fsspec
 import fsspec.core
 
-from findling.errors import FindlingError, StorageError
-from findling.registry import extra
+from findling.errors import FindlingError, StorageError, extra
 
 _EXTRAS = {"s3": "aws", "s3a": "aws", "gs": "gcp", "gcs": "gcp"}
 _BLOCK = 1 << 20
@@ -114,35 +115,45 @@ def make_directory(url: str) -> None:
 
 
 def remove(url: str) -> None:
-    """Remove a file, or a directory with all in it; what is not there is no error."""
+    """Remove a file, or a directory with all in it, which is gone at once; not there is no error."""
     with _explained(url, "remove"), contextlib.suppress(FileNotFoundError):
-        files, path = filesystem(url)
-        files.rm(path, recursive=True)
+        if is_local(url):
+            path = local_path(url)
+            aside = _aside(path)
+            path.rename(aside)
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            else:
+                aside.unlink()
+            return
+        files, name = filesystem(url)
+        files.rm(name, recursive=True)
 
 
 @contextlib.contextmanager
 def stage_file(url: str) -> Iterator[BinaryIO]:
     """Write a file that appears under its name only when it is whole; nothing stays after an error."""
     if not is_local(url):
-        # An object store shows an object only once its upload is complete.
-        files, path = filesystem(url)
-        with _explained(url, "write"), files.open(path, "wb") as file:
-            try:
-                yield file
-            except BaseException:
-                file.discard()
-                raise
+        # Closing a half-written remote file would complete it, so it is written here and sent when whole.
+        with tempfile.TemporaryFile(prefix="findling-") as file, _explained(url, "write"):
+            yield cast(BinaryIO, file)
+            file.seek(0)
+            files, path = filesystem(url)
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            with files.open(path, "wb") as remote:
+                shutil.copyfileobj(file, remote, _BLOCK)
         return
     target = local_path(url)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     with _explained(url, "write"):
         target.parent.mkdir(parents=True, exist_ok=True)
+        aside = _aside(target)
         try:
             with aside.open("wb") as file:
+                _hold(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(target)
+                aside.replace(target)
             _sync_directory(target.parent)
         finally:
             aside.unlink(missing_ok=True)
@@ -163,26 +174,50 @@ def stage_directory(url: str, last: str) -> Iterator[Path]:
     """
     if is_local(url):
         target = local_path(url)
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        aside = _aside(target)
         with _explained(url, "write"):
             try:
                 aside.mkdir(parents=True)
-                yield aside
-                fsync_tree(aside)
-                aside.replace(target)
+                with _opened_directory(aside) as held:
+                    _hold(held)
+                    yield aside
+                    fsync_tree(aside)
+                    aside.replace(target)
                 _sync_directory(target.parent)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="findling-") as name, _explained(url, "write"):
         aside = Path(name)
         yield aside
         names = sorted(str(file.relative_to(aside)) for file in aside.rglob("*") if file.is_file())
         files, path = filesystem(url)
-        for each in [*(n for n in names if n != last), last]:
-            files.put_file(str(aside / each), f"{path}/{each}")
+        try:
+            for each in [*(n for n in names if n != last), last]:
+                files.makedirs(f"{path}/{each}".rpartition("/")[0], exist_ok=True)
+                files.put_file(str(aside / each), f"{path}/{each}")
+        except BaseException:
+            with contextlib.suppress(Exception):
+                files.rm(path, recursive=True)
+            raise
+
+
+def sweep(directory: str) -> None:
+    """Remove what killed processes left aside in a local directory; what a living one writes stays."""
+    if not is_local(directory):
+        return  # nothing is written aside where uploads appear whole
+    with contextlib.suppress(OSError):
+        for path in local_path(directory).glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink()
+                finally:
+                    os.close(descriptor)
 
 
 def fetch(url: str, path: Path) -> None:
@@ -224,12 +259,29 @@ def _like(pattern: str, found: str) -> str:
     return found.removeprefix("file://") if not pattern.startswith("file://") else found
 
 
-def _sync_directory(path: Path) -> None:
+def _aside(target: Path) -> Path:
+    """A name beside `target` that nobody else has."""
+    return target.with_name(f".{target.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _hold(descriptor: int) -> None:
+    """Say that what is aside is being written; the operating system lets go when this process dies."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextlib.contextmanager
+def _opened_directory(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    with _opened_directory(path) as descriptor:
+        os.fsync(descriptor)
 
 
 _REASONS = {
@@ -241,6 +293,8 @@ _REASONS = {
     errno.ENOENT: ("it is not there", "check the path"),
     errno.EISDIR: ("it is a directory", "name a file"),
     errno.ENOTDIR: ("a part of the path is a file", "check the path"),
+    errno.EEXIST: ("a file is in its place", "check the path"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
 }
 
 

@@ -49,9 +49,10 @@ def search(
         like=like,
         k=k,
         offset=offset,
-        mode=_mode(mode),
+        mode=mode_of(mode),
         where=where,
         explain=explain,
+        highlight=as_json,
     )
     started = time.perf_counter()
     answer = searcher.search(asked)
@@ -84,7 +85,8 @@ def serve(
     )
 
 
-def _mode(text: str) -> Mode:
+def mode_of(text: str) -> Mode:
+    """A mode by its name; raises QueryError."""
     try:
         mode: Mode = msgspec.convert(text, Mode)
     except msgspec.ValidationError:

@@ -236,8 +236,9 @@ class _Watched:
         hosts = sorted({host for c in service.collections for host in c.settings.serve.image_hosts})
         pictures = " ".join(f"https://{host}" for host in hosts)
         policy = (
-            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; "
-            f"base-uri 'none'; frame-ancestors 'none'; img-src 'self' data: blob: {pictures}"
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+            f"img-src 'self' data: blob: {pictures}"
         )
         self._headers = [
             (b"content-security-policy", policy.encode()),

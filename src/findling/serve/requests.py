@@ -30,6 +30,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facets: list[str] = []
     weights: dict[str, float] = {}
     explain: bool = False
+    highlight: bool = True
 
     def query(self) -> Query:
         """The query it asks for."""
@@ -51,6 +52,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             facets=tuple(self.facets),
             weights=self.weights,
             explain=self.explain,
+            highlight=self.highlight,
         )
 
 
