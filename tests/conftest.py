@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROGRAMS = {
@@ -29,6 +30,10 @@ PROGRAMS = {
 
 # A test never asks a hub for anything: what it reads is in the repository, installed, or made by the test.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# How long one example takes says more about what else the machine is doing than about the code.
+settings.register_profile("patient", parent=settings(), deadline=None)
+settings.load_profile("patient")
 
 
 def program(name: str) -> str | None:
