@@ -118,6 +118,27 @@ def test_a_mask_still_gives_k_where_k_exist(many: Lexical, share: float) -> None
     np.testing.assert_allclose(scores, every_score[allowed][:10], rtol=1e-6)
 
 
+def test_several_segments_answer_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def texts() -> Any:
+        chance = np.random.default_rng(0)
+        for _ in range(40_000):
+            yield {"text": " ".join(f"w{at}" for at in chance.zipf(1.3, 12) % 30_000)}
+
+    Lexical.build(texts(), tmp_path / "one", {"text": 1.0})
+    monkeypatch.setattr("findling.lexical.WRITER_BYTES", 15_000_000)
+    Lexical.build(texts(), tmp_path / "some", {"text": 1.0})
+    count = len(list((tmp_path / "some").glob("*.idx")))
+    assert count > len(list((tmp_path / "one").glob("*.idx"))) == 1
+    one, some = Lexical.open(tmp_path / "one"), Lexical.open(tmp_path / "some")
+    mask = np.random.default_rng(1).random(40_000) < 0.1
+    for query in ("w1 w2 w77", "w9 w1000", "w3"):
+        for allowed in (None, mask):
+            rows_of_one, scores_of_one = one.search(query, 20, allowed)
+            rows_of_some, scores_of_some = some.search(query, 20, allowed)
+            np.testing.assert_allclose(scores_of_some, scores_of_one, rtol=1e-5)
+            assert len(set(rows_of_some.tolist()) & set(rows_of_one.tolist())) >= 15
+
+
 def test_a_mask_of_all_and_of_nothing(many: Lexical) -> None:
     assert rows(many, "word7", 10, np.ones(len(many), bool)) == rows(many, "word7", 10)
     assert rows(many, "word7", 10, np.zeros(len(many), bool)) == []

@@ -252,7 +252,7 @@ def _searcher(path: Path, language: str) -> tuple[Any, Any]:
 def _settle(path: Path) -> None:
     """Leave only what reading needs, under names that do not change from build to build.
 
-    tantivy names segments at random and lists them in any order. Here they are numbered by their first row.
+    tantivy names segments at random. Here they are numbered, the largest first.
     """
     for leftover in (".tantivy-writer.lock", ".tantivy-meta.lock", ".managed.json"):
         (path / leftover).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from findling.evaluate import Judged, Report
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 460, 220, 46, 34, 10
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 460, 220, 46, 20, 34, 10
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -61,13 +61,13 @@ def _row(one: Judged) -> str:
 def _plot(title: str, across: str, up: str, values: Sequence[float], top: float) -> str:
     """A line through values in the order given, from 0 to `top`, over 0 to 100 per cent."""
     top = top or 1.0
-    wide, high = WIDTH - LEFT - 10, HEIGHT - BOTTOM - TOP
+    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP
     last = max(len(values) - 1, 1)
     points = " ".join(
         f"{LEFT + wide * at / last:.1f},{TOP + high * (1 - value / top):.1f}" for at, value in _thin(values)
     )
     marks = "".join(
-        f'<line class=grid x1="{LEFT}" x2="{WIDTH - 10}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<line class=grid x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top * part:.3g}</text>'
         for part in (0, 0.25, 0.5, 0.75, 1)
         for y in [TOP + high * (1 - part)]
