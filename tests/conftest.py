@@ -1,17 +1,15 @@
 """What all tests share: what a machine has, what it lacks, and when lacking it is a failure.
 
 A test marked `@pytest.mark.needs("java", "pyspark")` is skipped, with its reason, where one of these is not
-there. Known are the programs in PROGRAMS, `data` (the larger collections, see `data_directory`) and every
-importable module. The environment variable FINDLING_REQUIRE (`chromium,java`) names what this machine must
-have: a test that is skipped for lack of one of these, however it says so, is then a failure.
+there. Known are the programs and data that needs.py names, and every importable module. The environment
+variable FINDLING_REQUIRE (`chromium,java`) names what this machine must have: a test that is skipped for lack
+of one of these, however it says so, is then a failure.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -21,12 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PROGRAMS = {
-    "chromium": ("chromium", "chromium-browser", "google-chrome"),
-    "java": ("java",),
-    "redis": ("redis-server",),
-}
+from needs import data_directory, program, skip_without
 
 # A test never asks a hub for anything: what it reads is in the repository, installed, or made by the test.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,40 +27,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # How long one example takes says more about what else the machine is doing than about the code.
 settings.register_profile("patient", parent=settings(), deadline=None)
 settings.load_profile("patient")
-
-
-def program(name: str) -> str | None:
-    """The path of an installed program by its name in PROGRAMS; FINDLING_CHROMIUM and its like come first."""
-    named = os.environ.get(f"FINDLING_{name.upper()}")
-    found = (shutil.which(command) for command in ([named] if named else PROGRAMS[name]))
-    return next((path for path in found if path), None)
-
-
-def data_directory() -> Path | None:
-    """The larger collections, not part of the repository: FINDLING_DATA, or shared/data beside it."""
-    named = os.environ.get("FINDLING_DATA")
-    path = Path(named) if named else REPOSITORY.parent / "shared" / "data"
-    return path if path.is_dir() else None
-
-
-def lacking(name: str) -> str | None:
-    """Why a test that needs `name` cannot run here; None where it can."""
-    if name == "data":
-        return (
-            None
-            if data_directory()
-            else "needs data: there is no ../shared/data, and FINDLING_DATA is not set"
-        )
-    if name in PROGRAMS:
-        return None if program(name) else f"needs {name}: no {' or '.join(PROGRAMS[name])} on the PATH"
-    return None if importlib.util.find_spec(name) else f"needs {name}: the module is not installed"
-
-
-def skip_without(*names: str) -> None:
-    """Skips the running test where one of `names` is lacking."""
-    for name in names:
-        if reason := lacking(name):
-            pytest.skip(reason)
 
 
 def pytest_configure(config: pytest.Config) -> None:

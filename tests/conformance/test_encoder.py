@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import skip_without
 from encoders.reference import WORDS, small_model, small_static
 from findling.encoders.base import Encoder, EncoderSpec, open_encoder
 from findling.errors import ConfigError, EncoderError
+from needs import skip_without
 
 NASTY = [
     "",

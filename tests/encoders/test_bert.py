@@ -14,11 +14,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from conftest import skip_without
 from encoders.reference import embed, small_model
 from findling.encoders import bert, ct2, hub
 from findling.encoders.base import open_encoder
 from findling.errors import ConfigError, EncoderError, StorageError
+from needs import skip_without
 
 TEXTS = ["the whale", "a ship of war and peace", "", "moby dick " * 40, "captain"]
 

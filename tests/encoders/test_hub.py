@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import skip_without
 from encoders.reference import small_model, small_static
 from findling import registry
 from findling.encoders import hub
 from findling.encoders.base import open_encoder
 from findling.encoders.presets import PRESETS, Preset
 from findling.errors import ConfigError, EncoderError
+from needs import skip_without
 
 
 @pytest.fixture
