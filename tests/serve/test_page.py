@@ -376,6 +376,45 @@ def test_a_picture_that_is_missing_is_drawn_instead(visit: Visit) -> None:
     expect(page.locator(".cover img")).to_have_count(0)
 
 
+def test_pictures_come_from_the_service_and_allowed_hosts(visit: Visit) -> None:
+    expected = {
+        "covers/1.svg": "collections/my%20books/documents/a%2Fb/picture",
+        "https://covers.example/1.jpg": "https://covers.example/1.jpg",
+        "http://covers.example/1.jpg": "https://covers.example/1.jpg",
+        "//covers.example/1.jpg": "https://covers.example/1.jpg",
+        "https://elsewhere.example/1.jpg": None,
+        "https://covers.example@elsewhere.example/1.jpg": None,
+        "http://[": None,
+        "": None,
+        None: None,
+    }
+    script = """async ([collection, values]) => {
+        const { pictureOf } = await import("/page/api.js");
+        return values.map(value => pictureOf(collection, "a/b", value));
+    }"""
+    collection = {"name": "my books", "image_hosts": ["covers.example"]}
+    found = visit().evaluate(script, [collection, list(expected)])
+    assert dict(zip(expected, found, strict=True)) == expected
+
+
+def test_filters_are_quoted_and_read_back(visit: Visit) -> None:
+    made = {
+        "year = 1851": ["year", 1851, False],
+        "fiction = true": ["fiction", True, False],
+        "subjects contains 'Reader''s companions'": ["subjects", "Reader's companions", True],
+        '"page ""count""" = 3': ['page "count"', 3, False],
+        "\"in\" = 'x'": ["in", "x", False],
+    }
+    script = """async (all) => {
+        const { condition, plain } = await import("/page/state.js");
+        return all.map(one => [condition(...one), plain(condition(...one))]);
+    }"""
+    found = visit().evaluate(script, list(made.values()))
+    assert [expression for expression, _ in found] == list(made)
+    assert [read["column"] for _, read in found] == [column for column, *_ in made.values()]
+    assert [read["value"] for _, read in found] == ["1851", "true", "Reader's companions", "3", "x"]
+
+
 def test_matches_are_marked_by_characters_not_by_utf16_units(visit: Visit) -> None:
     document = {
         "title": "🐋🐋 whale 百年",

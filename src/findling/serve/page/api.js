@@ -31,9 +31,20 @@ export function documentOf(collection, id, signal) {
   return ask(`${at(collection)}/documents/${encodeURIComponent(id)}`, { signal });
 }
 
-/** The address of a document's picture. */
-export function pictureOf(collection, id) {
-  return `${at(collection)}/documents/${encodeURIComponent(id)}/picture`;
+/**
+ * The address of a document's picture, given what its picture column says, or null where there is none to show.
+ * Files come from the service; a web address is used itself, and only where the service allows its host.
+ */
+export function pictureOf(collection, id, value) {
+  if (typeof value !== "string" || value === "") return null;
+  if (!/^(https?:)?\/\//i.test(value)) return `${at(collection.name)}/documents/${encodeURIComponent(id)}/picture`;
+  try {
+    const address = new URL(value, location.href);
+    address.protocol = "https:";
+    return collection.image_hosts?.includes(address.hostname) ? address.href : null;
+  } catch {
+    return null;
+  }
 }
 
 function at(collection) {

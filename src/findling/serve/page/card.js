@@ -54,12 +54,12 @@ function open(toggle, panel, make) {
 
 function cover(hit, collection, title, author) {
   const frame = el("div", { class: "cover" });
-  const picture = collection.picture ? hit.document?.[collection.picture] : null;
-  if (isBlank(picture)) {
+  const picture = collection.picture ? pictureOf(collection, hit.id, hit.document?.[collection.picture]) : null;
+  if (picture === null) {
     frame.append(drawnCover(title, author));
     return frame;
   }
-  const image = el("img", { src: pictureOf(collection.name, hit.id), alt: "", width: 120, height: 180, loading: "lazy", decoding: "async" });
+  const image = el("img", { src: picture, alt: "", width: 120, height: 180, loading: "lazy", decoding: "async" });
   image.addEventListener("error", () => image.replaceWith(drawnCover(title, author)));
   image.addEventListener("load", () => {
     const ratio = image.naturalWidth / image.naturalHeight;

@@ -23,7 +23,8 @@ export function facetLists(facets, state, isListColumn, links) {
 }
 
 function facetItem(column, { value, count }, state, isList, links) {
-  const expression = condition(column, value, isList);
+  // "contains" fits a list and a text, so it is the safe guess where no document has told which it is.
+  const expression = condition(column, value, isList ?? typeof value === "string");
   const on = state.where.includes(expression);
   return el("li", {}, el("a", { ...links.toggle(expression), "aria-current": on ? "true" : null },
     el("span", { class: "value" }, written(value, column)), " ",

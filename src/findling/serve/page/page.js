@@ -30,7 +30,7 @@ let tries = 0;
 let snapshot = null;
 const memory = new Map(); // request -> answer, for "back" and "forward"
 const titles = new Map(); // collection and id -> title, for "like"
-const listColumns = new Set();
+const isList = new Map(); // collection and column -> whether its values are lists, as far as documents have told
 const places = visits();
 
 // ---- addresses -------------------------------------------------------------------------------------------------
@@ -155,7 +155,9 @@ async function nameLiked(signal) {
 function cardsOf(answer) {
   return answer.hits.filter((hit) => hit.id !== state.like).map((hit) => {
     titles.set(`${collection.name}/${hit.id}`, titleOf(hit.document, collection));
-    for (const [column, value] of Object.entries(hit.document ?? {})) if (Array.isArray(value)) listColumns.add(`${collection.name}/${column}`);
+    for (const [column, value] of Object.entries(hit.document ?? {})) {
+      if (value !== null) isList.set(`${collection.name}/${column}`, Array.isArray(value));
+    }
     return card(hit, collection, links);
   });
 }
@@ -166,7 +168,7 @@ function found(answer, k) {
   snapshot = answer.snapshot;
   $("notice").replaceChildren(...(cards.length ? [] : [nothing(state, collection, links)]));
   hits.replaceChildren(...cards);
-  narrowBy(answer.facets, state, (column) => listColumns.has(`${collection.name}/${column}`), links);
+  narrowBy(answer.facets, state, (column) => isList.get(`${collection.name}/${column}`), links);
   tally(answer, isMore);
   further(isMore, state.offset + PAGE, showMore);
 }

@@ -60,9 +60,11 @@ function together(expressions) {
   return expressions.map((expression) => `(${expression})`).join(" and ");
 }
 
+const RESERVED = /^(and|or|not|in|contains|is|null|true|false)$/i;
+
 /** The filter for one value of one column: `year = 1851`, `subjects contains 'Whaling'`. */
 export function condition(column, value, isList) {
-  const name = /^[A-Za-z_][A-Za-z0-9_]*$/.test(column) ? column : `"${column.replaceAll('"', '""')}"`;
+  const name = /^[A-Za-z_]\w*$/.test(column) && !RESERVED.test(column) ? column : `"${column.replaceAll('"', '""')}"`;
   const literal = typeof value === "string" ? `'${value.replaceAll("'", "''")}'` : String(value);
   return `${name} ${isList ? "contains" : "="} ${literal}`;
 }
