@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { isBlank, label, written } from "./fields.js";
 import { condition, plain } from "./state.js";
 
-const FEW = 8; // values of a facet that are shown before "show all"
+const FEW = 8; // values of a facet that are shown before "show all", which must be worth a click
 
 /** The facet lists. `links.toggle(expression)` gives the attributes of a link that sets or takes back a filter. */
 export function facetLists(facets, state, isListColumn, links) {
@@ -15,7 +15,7 @@ export function facetLists(facets, state, isListColumn, links) {
     const list = el("ul", {}, items);
     const id = `facet-${i}`;
     const group = el("section", { class: "facet", "aria-labelledby": id }, el("h2", { id }, label(column)), list);
-    if (items.length > FEW) shorten(group, items, column);
+    if (items.length > FEW + 2) shorten(group, items, column);
     return group;
   }).filter(Boolean);
   if (groups.length === 0) return null;
