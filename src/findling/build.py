@@ -21,7 +21,7 @@ from typing import Any, cast
 import msgspec
 import pyarrow as pa
 
-from findling import config, registry, storage, writer
+from findling import config, lexical, registry, snapshot, storage, writer
 from findling.catalog import Catalog
 from findling.config import Settings
 from findling.embeddings import Embeddings
@@ -93,6 +93,7 @@ def build(
     del retry_failed  # no text fails to embed; pictures do
     progress = progress or Silent()
     catalog = Catalog.of(settings)
+    _check_names(settings, engine)
     source = open_source(settings)
     where = _checked(settings, source)
     encoders = open_encoders(settings)
@@ -117,8 +118,7 @@ def build(
                 report.index = {name: _told(manifest, name, report) for name in manifest.fields}
         if "publish" in only:
             with report.timed("publish"):
-                identity = report.snapshot or _newest(catalog)
-                report.snapshot = catalog.publish(identity).id
+                report.snapshot = publish(shared, report.snapshot or _newest(catalog))
                 report.published = True
             work.tidy()
     return report
@@ -175,21 +175,28 @@ def embed(build: _Build, name: str) -> dict[str, int]:
     """Vectors for the texts of one field that the cache does not hold; says how many were new."""
     options, encoder = build.settings.vectors[name], build.encoders[name]
     cache = Embeddings.of(build.catalog.root, name, encoder.spec.id)
+    columns = tuple(options.input)
+    made_from = [build.work.documents_version(), columns]
+    stage = f"embed-{name}"
+    embedded = build.work.recall(stage, [*made_from, cache.version()])
+    if embedded is not None:
+        return {"new": 0, "reused": embedded, "failed": 0}
     texts = build.engine.run(
         build.work.documents,
-        [TextStep(tuple(options.input))],
-        build.work.at(f"texts-{name}"),
+        [TextStep(columns)],
+        build.work.made_from(f"texts-{name}", made_from),
         f"texts {name}",
     )
     distinct = build.engine.group(texts, ["hash"], {"text": ("min", "text")})
     pending = distinct
     if cache.parts():
         pending = build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
-    new = pending.count()
+    new, every = pending.count(), distinct.count()
     if new:
         step = EmbedStep(options.encoder, options.options, config.models_cache())
         build.engine.run(pending, [step], cache.path, f"embed {name}")
-    return {"new": new, "reused": distinct.count() - new, "failed": 0}
+    build.work.remember(stage, [*made_from, cache.version()], every)
+    return {"new": new, "reused": every - new, "failed": 0}
 
 
 def index(build: _Build, report: Report) -> Manifest:
@@ -208,11 +215,22 @@ def index(build: _Build, report: Report) -> Manifest:
         encoders=build.encoders,
         embeddings={n: Embeddings.of(root, n, e.spec.id) for n, e in build.encoders.items()},
         records=report.records,
-        workspace=build.work.path,
+        workspace=build.work.scratch(),
         progress=build.progress,
         seconds=report.seconds,
     )
-    return writer.write(draft, build.catalog)
+    caches = {name: cache.version() for name, cache in draft.embeddings.items()}
+    made_from = [writer.shape_of(build.settings, build.encoders), build.work.documents_version(), caches]
+    digest = build.work.recall("index", made_from) or writer.digest_of(draft)
+    build.work.remember("index", made_from, digest)
+    return writer.write(draft, build.catalog, digest)
+
+
+def publish(build: _Build, identity: str) -> str:
+    """Make a snapshot the current one, unless it is; gives its id."""
+    if build.catalog.current() == identity:
+        return snapshot.check(build.catalog.local(identity)).id
+    return build.catalog.publish(identity).id
 
 
 @dataclass(frozen=True)
@@ -260,6 +278,15 @@ def _checked(settings: Settings, source: Source) -> Where:
     where = Where.parse(settings.filter.where)
     where.check(source.columns)
     return where
+
+
+def _check_names(settings: Settings, engine: str) -> None:
+    """What is looked up late is known early, before hours of work."""
+    registry.find("engine", engine)
+    if settings.index.kind != "auto":
+        registry.find("index", settings.index.kind)
+    if settings.lexical:
+        lexical.analyzer(settings.lexical.language)
 
 
 def _known(build: _Build, cache: Embeddings) -> Shards:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findling import config, snapshot, storage
-from findling.errors import NotFound, SnapshotError
+from findling.errors import NotFound, SnapshotError, StorageError
 from findling.snapshot import MANIFEST, Manifest
 
 
@@ -54,7 +54,9 @@ class Catalog:
     def current(self) -> str | None:
         """The id of the published snapshot, if any."""
         url = storage.join(self.root, "CURRENT")
-        return storage.read_bytes(url).decode().strip() or None if storage.exists(url) else None
+        if not storage.exists(url):
+            return None
+        return storage.read_bytes(url).decode(errors="replace").strip() or None
 
     def local(self, identity: str | None = None) -> Path:
         """A snapshot's directory on this machine, complete; from a remote home it is fetched once.
@@ -70,14 +72,28 @@ class Catalog:
         url = self.path(identity)
         if storage.is_local(url):
             return storage.local_path(url)
-        below = hashlib.sha256(url.encode()).hexdigest()[:16]
+        below = hashlib.sha256(self.root.encode()).hexdigest()[:16]
         kept = config.user_cache() / "snapshots" / below / identity
         if not (kept / MANIFEST).exists():
+            self._fetch(manifest, kept)
+        return kept
+
+    def _fetch(self, manifest: Manifest, kept: Path) -> None:
+        """Bring a remote snapshot to the directory `kept`, and let go those that are no longer there."""
+        url = self.path(manifest.id)
+        try:
             with storage.stage_directory(str(kept), last=MANIFEST) as aside:
                 for name in [*manifest.files, MANIFEST]:
                     storage.fetch(storage.join(url, name), aside / name)
-                snapshot.verify(aside)
-        return kept
+                snapshot.verify(aside, remember=False)
+        except StorageError:
+            # Another process may have brought it here in the meantime.
+            if not (kept / MANIFEST).exists():
+                raise
+        there = self.ids()
+        for old in storage.listing(str(kept.parent)):
+            if not old.startswith(".") and old not in there:
+                storage.remove(str(kept.parent / old))
 
     def publish(self, identity: str) -> Manifest:
         """Make a snapshot CURRENT; refused when a file is damaged or the recall is under its target."""
@@ -117,8 +133,5 @@ class Catalog:
         return going
 
     def sweep(self) -> None:
-        """Remove what killed builds left aside."""
-        directory = storage.join(self.root, "snapshots")
-        for name in storage.listing(directory):
-            if name.startswith(".") and name.endswith(".tmp"):
-                storage.remove(storage.join(directory, name))
+        """Remove what killed builds left aside; what a running one writes stays."""
+        storage.sweep(storage.join(self.root, "snapshots"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from findling import storage
 
 Hashes = NDArray[np.uint64]
 """(n, 2): the two halves of 16-byte content hashes."""
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -33,32 +34,51 @@ class Embeddings:
         names = storage.listing(self.path)
         return [storage.join(self.path, n) for n in names if n.endswith(".parquet") and not n.startswith(".")]
 
+    def version(self) -> list[str]:
+        """What changes when vectors come or go: which cache it is, and its parts."""
+        return [self.path, *self.parts()]
+
+    def held(self, wanted: Hashes) -> NDArray[np.bool_]:
+        """Which of the wanted hashes are there; reads no vectors."""
+        return self._each(wanted, ["hash"], lambda _ours, _theirs, _batch: None)
+
     def gather(self, wanted: Hashes, out: NDArray[np.float16]) -> NDArray[np.bool_]:
         """Copy the vector of each wanted hash into its row of `out` (n, dim); returns which were there.
 
         Reads every part once and holds one row group of it at a time.
         """
+
+        def copy(ours: Rows, theirs: Rows, batch: pa.RecordBatch) -> None:
+            flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
+            out[ours] = flat.reshape(batch.num_rows, -1)[theirs]
+
+        return self._each(wanted, ["hash", "vector"], copy)
+
+    def _each(
+        self, wanted: Hashes, columns: list[str], use: Callable[[Rows, Rows, pa.RecordBatch], None]
+    ) -> NDArray[np.bool_]:
+        """Calls `use` with rows of `wanted` and of a batch that holds them; returns which were there."""
         order = np.argsort(wanted[:, 0], kind="stable")
         first, second = wanted[order, 0], wanted[order, 1]
         found = np.zeros(len(wanted), np.bool_)
-        for hashes, vectors in self._read():
+        for batch in self._read(columns):
+            hashes = hash_halves(batch.column("hash"))
             begin = np.searchsorted(first, hashes[:, 0], "left")
             many = np.searchsorted(first, hashes[:, 0], "right") - begin
             theirs = np.repeat(np.arange(len(hashes)), many)
             ours = np.repeat(begin - np.cumsum(many) + many, many) + np.arange(len(theirs))
             same = second[ours] == hashes[theirs, 1]
             rows = order[ours[same]]
-            out[rows] = vectors[theirs[same]]
+            use(rows, theirs[same], batch)
             found[rows] = True
         return found
 
-    def _read(self) -> Iterator[tuple[Hashes, NDArray[np.float16]]]:
+    def _read(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         for part in self.parts():
             with storage.open_read(part) as opened:
-                for batch in pq.ParquetFile(opened).iter_batches(columns=["hash", "vector"]):
+                for batch in pq.ParquetFile(opened).iter_batches(columns=columns):
                     if batch.num_rows:
-                        flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
-                        yield hash_halves(batch.column("hash")), flat.reshape(batch.num_rows, -1)
+                        yield batch
 
 
 def hash_halves(column: Any) -> Hashes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ from findling.errors import FindlingError, SnapshotError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_STAMP = "%Y%m%dT%H%M%SZ"
+_CHECKSUM = re.compile(rb'\A(\{\s*"format": \d+,\s*"checksum": ")([0-9a-f]{64})"')
+_ZEROS = b"0" * 64
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,13 @@ class FileManifest(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """All that is known of a snapshot; `digest` names its content, whenever and wherever it was built."""
+    """All that is known of a snapshot; `digest` names its content, whenever and wherever it was built.
+
+    `checksum` is the sha256 of manifest.json itself, taken with zeros in the place of its 64 digits.
+    """
 
     format: int = FORMAT
+    checksum: str = ""
     id: str
     digest: str
     collection: str
@@ -124,9 +133,14 @@ class Probe(Struct, frozen=True, kw_only=True):
     ids: list[str]
 
 
-def new_id(digest: str, now: datetime.datetime) -> str:
-    """A snapshot's id: when it was built, to sort by, and of what."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{digest[:8]}"
+def new_id(digest: str, now: datetime.datetime, after: str = "") -> str:
+    """A snapshot's id: when it was built, to sort by, and of what; it sorts behind the id `after`."""
+    identity = f"{now:{_STAMP}}-{digest[:8]}"
+    if identity > after:
+        return identity
+    # Two builds in one second, or a clock that was set back.
+    then = datetime.datetime.strptime(after.partition("-")[0], _STAMP).replace(tzinfo=datetime.UTC)
+    return f"{then + datetime.timedelta(seconds=1):{_STAMP}}-{digest[:8]}"
 
 
 def seal(aside: Path, manifest: Manifest) -> Manifest:
@@ -136,10 +150,11 @@ def seal(aside: Path, manifest: Manifest) -> Manifest:
         for path in sorted(aside.rglob("*"))
         if path.is_file()
     }
-    sealed = msgspec.structs.replace(manifest, files=files)
-    content = msgspec.json.format(msgspec.json.encode(sealed), indent=2)
-    SnapshotPaths(aside).manifest.write_bytes(content + b"\n")
-    return sealed
+    sealed = msgspec.structs.replace(manifest, files=files, checksum=_ZEROS.decode())
+    content = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+    checksum = hashlib.sha256(content).hexdigest()
+    SnapshotPaths(aside).manifest.write_bytes(_CHECKSUM.sub(rb'\g<1>%s"' % checksum.encode(), content))
+    return msgspec.structs.replace(sealed, checksum=checksum)
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -151,20 +166,34 @@ def read_manifest(root: Path) -> Manifest:
 def parse_manifest(content: bytes, at: str) -> Manifest:
     """A manifest's content; `at` names the snapshot in errors."""
     if not content:
-        raise SnapshotError(f"{at} is not a complete snapshot: manifest.json is missing", todo="build again")
+        raise SnapshotError(f"{at} is not a complete snapshot: {MANIFEST} is missing", todo="build again")
     try:
         found = json.loads(content).get("format")
         if found != FORMAT:
             raise SnapshotError(
-                f"{at} has snapshot format {found!r}, this findling reads {FORMAT}", todo="build it again"
+                f"{at}: {MANIFEST} has snapshot format {found!r}, this findling reads {FORMAT}",
+                todo="build it again",
             )
-        return msgspec.json.decode(content, type=Manifest)
-    except (ValueError, AttributeError, msgspec.ValidationError) as error:
-        raise SnapshotError(f"{at}: manifest.json is damaged: {error}", todo="build again") from None
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (ValueError, AttributeError, RecursionError, msgspec.ValidationError) as error:
+        raise SnapshotError(f"{at}: {MANIFEST} is damaged: {error}", todo="build again") from None
+    whole = hashlib.sha256(_CHECKSUM.sub(rb'\g<1>%s"' % _ZEROS, content)).hexdigest()
+    if whole != manifest.checksum:
+        raise SnapshotError(
+            f"{at}: {MANIFEST} is damaged: it has sha256 {whole[:12]}…, it says {manifest.checksum[:12]}…",
+            todo="run 'findling rollback', or build again",
+        )
+    astray = [name for name in manifest.files if name.startswith("/") or ".." in name.split("/")]
+    if astray:
+        raise SnapshotError(f"{at}: {MANIFEST} names {astray[0]!r}, which is no part of it")
+    return manifest
 
 
-def verify(root: Path, told: Callable[[int], object] = bool) -> Manifest:
-    """Read every file; raises SnapshotError naming the first that is not what the manifest says."""
+def verify(root: Path, told: Callable[[int], object] = bool, *, remember: bool = True) -> Manifest:
+    """Read every file; raises SnapshotError naming the first that is not what the manifest says.
+
+    `told` hears of the size of each file that was read; with `remember`, `check` knows of it later.
+    """
     manifest = read_manifest(root)
     _check_files(root, manifest)
     for name, wanted in manifest.files.items():
@@ -176,7 +205,8 @@ def verify(root: Path, told: Callable[[int], object] = bool) -> Manifest:
                 todo="run 'findling rollback', or build again",
             )
         told(wanted.size)
-    _remember(root, manifest)
+    if remember:
+        _remember(root, manifest)
     return manifest
 
 

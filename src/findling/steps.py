@@ -22,6 +22,10 @@ from findling.filters import EVERYTHING, Where
 from findling.schema import READ, Drop
 from findling.sources.base import BatchFunction, Source
 
+SEPARATOR = ". "
+EMBEDDED = ["hash", "vector"]
+"""The columns of embeddings: 16 bytes of content hash, and the vector."""
+
 
 class Step(Protocol):
     """A frozen, picklable recipe on Arrow batches."""
@@ -133,9 +137,8 @@ class EmbedStep:
             vectors = encoder.embed_texts(batch.column("text").to_pylist(), role="document")
             flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
             ends = np.arange(len(vectors) + 1, dtype=np.int32) * encoder.spec.dim
-            return pa.record_batch(
-                {"hash": batch.column("hash"), "vector": pa.ListArray.from_arrays(pa.array(ends), flat)}
-            )
+            lists = pa.ListArray.from_arrays(pa.array(ends), flat)
+            return pa.record_batch([batch.column("hash"), lists], names=EMBEDDED)
 
         return run
 
@@ -151,10 +154,9 @@ def content_hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-SEPARATOR = ". "
-
-
 def _said(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
         return ", ".join(filter(None, map(_said, value)))
     return "" if value is None else str(value).strip()

@@ -220,6 +220,15 @@ def sweep(directory: str) -> None:
                     os.close(descriptor)
 
 
+def check_room(path: Path, size: int) -> None:
+    """Raises StorageError where the disk of a local directory has not `size` bytes left."""
+    if shutil.disk_usage(path).free < size:
+        raise StorageError(
+            f"cannot write {size:,} bytes to {path}: the disk is full",
+            todo="free some space and run the same command again",
+        )
+
+
 def fetch(url: str, path: Path) -> None:
     """Copy a file to this machine."""
     with _explained(url, "fetch"):

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from findling.errors import StorageError
 from findling.sources.base import Split
 
 DOCUMENTS, RECORDS = "documents", "records.json"
+_SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,20 @@ class Workplace:
         """A path below the work directory."""
         return str(self.path.joinpath(*names))
 
+    def made_from(self, name: str, what: Any) -> str:
+        """A path below the work directory for what is made from the documents and `what`."""
+        return self.at(f"{name}-{_named(what)}")
+
+    def scratch(self) -> Path:
+        """A directory for what only a running build needs."""
+        path = self.path / _SCRATCH
+        path.mkdir(exist_ok=True)
+        return path
+
+    def documents_version(self) -> list[list[str]]:
+        """What changes when the documents do."""
+        return [[file, storage.version(file)] for file in self.documents.files()]
+
     @property
     def documents(self) -> Shards:
         """The documents, sorted by id, each id once."""
@@ -43,20 +59,33 @@ class Workplace:
     def records(self) -> dict[str, Any] | None:
         """The counts of a finished extract stage; None where it is not finished."""
         path = self.path / RECORDS
-        return json.loads(path.read_text()) if path.exists() else None
+        finished = path.exists() and (self.path / DOCUMENTS).is_dir()
+        return json.loads(path.read_text()) if finished else None
 
     def finish(self, records: Mapping[str, Any]) -> None:
         """Mark the extract stage as finished, and drop what only led there."""
         storage.write_bytes(self.at(RECORDS), json.dumps(records).encode())
-        for path in self.path.iterdir():
-            if path.name not in {DOCUMENTS, RECORDS}:
-                shutil.rmtree(path, ignore_errors=True)
+        self._empty()
+
+    def remember(self, stage: str, made_from: Any, result: Any) -> None:
+        """Note what a stage gave, and all that decided it."""
+        note = {"made_from": _named(made_from), "result": result}
+        storage.write_bytes(self.at(f"{stage}.json"), json.dumps(note).encode())
+
+    def recall(self, stage: str, made_from: Any) -> Any:
+        """What a stage gave when it was made from just this; None where that is not known."""
+        path = self.path / f"{stage}.json"
+        note = json.loads(path.read_text()) if path.exists() else {}
+        return note.get("result") if note.get("made_from") == _named(made_from) else None
 
     def tidy(self) -> None:
         """Remove the work of builds over other input, and of this one all but its documents."""
         for path in self.path.parent.iterdir():
             if path.is_dir() and path != self.path:
                 shutil.rmtree(path, ignore_errors=True)
+        self._empty()
+
+    def _empty(self) -> None:
         for path in self.path.iterdir():
             if path.is_dir() and path.name != DOCUMENTS:
                 shutil.rmtree(path, ignore_errors=True)
@@ -72,7 +101,28 @@ def workplace(
     with _held(base / "lock", settings.collection):
         work = Workplace(base / _fingerprint(settings, splits, limit))
         storage.make_directory(str(work.path))
+        _clear_up(catalog, work)
         yield work
+
+
+def _clear_up(catalog: Catalog, work: Workplace) -> None:
+    """Remove what a killed build was in the middle of; whatever was whole stays and is used."""
+    catalog.sweep()
+    for url in (catalog.root, storage.join(catalog.root, "failures")):
+        storage.sweep(url)
+    for directory in _directories(work.path) | _caches(catalog):
+        storage.sweep(str(directory))
+    shutil.rmtree(work.path / _SCRATCH, ignore_errors=True)
+
+
+def _directories(path: Path) -> set[Path]:
+    return {Path(directory) for directory, _, _ in os.walk(path)}
+
+
+def _caches(catalog: Catalog) -> set[Path]:
+    """The directories of embeddings, where they are on this machine."""
+    local = storage.is_local(catalog.root)
+    return set((storage.local_path(catalog.root) / "embeddings").glob("*/*")) if local else set()
 
 
 def _base(catalog: Catalog) -> Path:
@@ -92,6 +142,10 @@ def _fingerprint(settings: Settings, splits: list[Split], limit: int | None) -> 
         "splits": [[split.table, split.path, split.start, split.length] for split in splits],
         "versions": {path: storage.version(path) for path in sorted({s.path for s in splits if s.path})},
     }
+    return _named(made_from)
+
+
+def _named(made_from: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(made_from, order="sorted")).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import random
 import tempfile
 import time
@@ -22,7 +23,7 @@ import findling
 from findling import registry, snapshot, storage
 from findling.catalog import Catalog
 from findling.config import IndexOptions, Settings
-from findling.embeddings import Embeddings, hash_halves
+from findling.embeddings import Embeddings, Hashes, hash_halves
 from findling.encoders.base import Encoder
 from findling.errors import SnapshotError
 from findling.indexes import measure
@@ -36,6 +37,7 @@ _PROBES = 16
 _EXACT_UNTIL = 20_000  # documents; up to here brute force answers in about a millisecond
 _QUERIES = 200  # held-out queries an index is measured on
 _BLOCK = 65_536  # rows moved at a time
+_EVEN = 16_384  # rows digested at a time
 _WINDOW = (4, 12)  # words of a held-out query
 
 
@@ -54,16 +56,22 @@ class Draft:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def write(draft: Draft, home: Catalog) -> Manifest:
-    """Write the draft as a snapshot, or find that the very same one is there already."""
-    digest = _digest(draft)
-    for identity in reversed(home.ids()):
-        known = home.manifest(identity)
-        if known.digest == digest:
-            draft.progress.say(f"nothing changed: {identity} holds exactly this")
-            return known
+def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
+    """Write the draft as a snapshot, or find that the very same one is there already.
+
+    `digest` is `digest_of(draft)`. Raises SnapshotError where a text has no vector yet.
+    """
+    ids = home.ids()
+    for identity in reversed(ids):
+        try:
+            if home.manifest(identity).digest == digest:
+                known = snapshot.check(home.local(identity))
+                draft.progress.say(f"nothing changed: {identity} holds exactly this")
+                return known
+        except SnapshotError as error:
+            draft.progress.say(f"not used again: {error.what}")
     now = datetime.datetime.now(datetime.UTC)
-    identity = snapshot.new_id(digest, now)
+    identity = snapshot.new_id(digest, now, after=max(ids, default=""))
     with storage.stage_directory(home.path(identity), last=snapshot.MANIFEST) as aside:
         paths = SnapshotPaths(aside)
         settings = draft.settings
@@ -100,23 +108,45 @@ def choose_kind(options: IndexOptions, count: int) -> str:
     return "exact" if count <= _EXACT_UNTIL else "graph"
 
 
-def _digest(draft: Draft) -> str:
-    """What decides a snapshot's content: its documents, encoders and the settings that shape it."""
-    settings = draft.settings
-    shape = {
+def digest_of(draft: Draft) -> str:
+    """What decides a snapshot's content: documents, encoders, which vectors there are, what shapes it."""
+    digest = hashlib.sha256(json.dumps(shape_of(draft.settings, draft.encoders), sort_keys=True).encode())
+    for batch in _even(draft.documents()):
+        digest.update(batch.serialize())
+    for name in draft.encoders:
+        digest.update(np.packbits(draft.embeddings[name].held(_wanted(draft, name))).tobytes())
+    return digest.hexdigest()
+
+
+def shape_of(settings: Settings, encoders: Mapping[str, Encoder]) -> dict[str, Any]:
+    """The settings and encoders that decide what a snapshot makes of its documents."""
+    return {
         "document": msgspec.to_builtins(settings.document),
         "lexical": msgspec.to_builtins(settings.lexical),
         "index": msgspec.to_builtins(settings.index),
         "vectors": msgspec.to_builtins(settings.vectors),
-        "encoders": {name: encoder.spec.id for name, encoder in draft.encoders.items()},
+        "encoders": {name: encoder.spec.id for name, encoder in encoders.items()},
         "format": snapshot.FORMAT,
+        "findling": findling.__version__,
     }
-    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-    for batch in draft.documents():
-        for column in batch.columns:
-            for buffer in pa.concat_arrays([column]).buffers():
-                digest.update(buffer if buffer is not None else b"-")
-    return digest.hexdigest()
+
+
+def _even(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that do not tell how they were cut before."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        while sum(len(each) for each in held) >= _EVEN:
+            table = pa.Table.from_batches(held)
+            yield _whole(table.slice(0, _EVEN))
+            held = table.slice(_EVEN).to_batches()
+    if held:
+        yield _whole(pa.Table.from_batches(held))
+
+
+def _whole(table: pa.Table) -> pa.RecordBatch:
+    # Taken row by row: a slice would carry what is around it.
+    return table.combine_chunks().take(pa.array(range(len(table)), pa.int64())).to_batches()[0]
 
 
 def _write_documents(draft: Draft, paths: SnapshotPaths) -> None:
@@ -160,6 +190,7 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=draft.workspace, prefix="gather-") as aside:
         vectors = _gather(draft, paths, name, Path(aside) / "vectors.npy")
+        storage.check_room(directory, vectors.nbytes)
         kind = choose_kind(draft.settings.index, len(vectors))
         index_class = registry.load("index", kind)
         params = dict(draft.settings.index.params)
@@ -168,7 +199,7 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
             task.advance(len(vectors))
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     index = index_class.open(directory)
-    queries = encoder.embed_texts(held_out(draft, name), role="query")
+    queries = encoder.embed_texts(held_out(draft, name, snapshot.open_rows(paths, name)), role="query")
     truth, _ = measure.exact_answers(index.vectors, queries, 10)
     curve = measure.curve(index, queries, truth, 10, index_class.sweep)
     chosen = measure.choose(curve, draft.settings.index.recall)
@@ -187,19 +218,35 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
     )
 
 
-def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArray[np.float16]:
-    """A field's vectors in row order, mapped from the file `aside`; rows.npy tells whose they are."""
+def _wanted(draft: Draft, name: str) -> Hashes:
+    """The content hash of each document's text for a field, in row order."""
     columns = draft.settings.vectors[name].input
     texts = (texts_of(batch, columns) for batch in draft.documents())
-    wanted = hash_halves([content_hash(text) for block in texts for text in block])
+    return hash_halves([content_hash(text) for block in texts for text in block])
+
+
+def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArray[np.float16]:
+    """A field's vectors in row order, mapped from the file `aside`; rows.npy tells whose they are."""
+    wanted = _wanted(draft, name)
     shape = (len(wanted), draft.encoders[name].spec.dim)
     vectors = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
+    with aside.open("r+b") as file:  # a mapped file that outgrows its disk would end this process
+        os.posix_fallocate(file.fileno(), 0, file.seek(0, os.SEEK_END))
     found = draft.embeddings[name].gather(wanted, vectors)
     if found.all():
         return vectors
+    nothing = (wanted == hash_halves([content_hash("")])).all(axis=1)
+    lacking = int((~found & ~nothing).sum())
+    if lacking:
+        raise SnapshotError(
+            f"{lacking} documents have a text for {name!r} but no vector yet",
+            todo="run: findling build --only embed,index,publish",
+        )
     rows = np.flatnonzero(found)
     if not len(rows):
-        raise SnapshotError(f"no document has a vector for {name!r}", todo=f"check vectors.{name}.input")
+        raise SnapshotError(
+            f"no document has any text for {name!r}", todo=f"check vectors.{name}.input, or leave it out"
+        )
     np.save(paths.rows(name), rows)
     for start in range(0, len(rows), _BLOCK):  # rows only move towards the front
         block = vectors[rows[start : start + _BLOCK]]
@@ -207,11 +254,14 @@ def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArr
     return vectors[: len(rows)]
 
 
-def held_out(draft: Draft, name: str) -> list[str]:
-    """Queries that are no document's text: runs of words out of evenly spread documents."""
+def held_out(draft: Draft, name: str, rows: NDArray[np.int64] | None) -> list[str]:
+    """Queries that are no document's text: runs of words out of evenly spread documents.
+
+    `rows` are the documents that have a vector, where not all do.
+    """
     chance = random.Random(0)  # noqa: S311 - a repeatable sample, no secret
     windows = []
-    for text in _spread(draft, draft.settings.vectors[name].input, _QUERIES):
+    for text in _spread(draft, draft.settings.vectors[name].input, rows):
         words = text.split()
         width = min(chance.randint(*_WINDOW), max(len(words) - 1, 1))
         start = chance.randint(0, len(words) - width) if len(words) > width else 0
@@ -219,14 +269,15 @@ def held_out(draft: Draft, name: str) -> list[str]:
     return windows
 
 
-def _spread(draft: Draft, columns: list[str], many: int) -> Iterable[str]:
-    step = max(draft.count // many, 1)
+def _spread(draft: Draft, columns: list[str], rows: NDArray[np.int64] | None) -> Iterator[str]:
+    many = draft.count if rows is None else len(rows)
+    picked = np.linspace(0, many - 1, min(_QUERIES, many), dtype=np.int64)
+    picked = picked if rows is None else rows[picked]
     at = 0
     for batch in draft.documents():
-        first = -at % step
-        for text in texts_of(batch.take(pa.array(range(first, batch.num_rows, step), pa.int64())), columns):
-            if text:
-                yield text
+        here = picked[(picked >= at) & (picked < at + batch.num_rows)]
+        if len(here):
+            yield from texts_of(batch.take(pa.array(here - at)), columns)
         at += batch.num_rows
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from findling import storage
 from findling.schema import BOOKKEEPING, Drop
 from findling.sources.base import Dataset, Split
-from findling.steps import Step
+from findling.steps import EMBEDDED, Step
 
 DROPS = "_drops"
 _SUFFIX = ".parquet"
@@ -115,11 +115,10 @@ class Engine(Protocol):
 
 
 def as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """A batch as shards hold it: steps carry `vector` as float32, on disk half of that is enough."""
-    place = batch.schema.get_field_index("vector")
-    if place < 0 or batch.column(place).type != pa.list_(pa.float32()):
+    """A batch as shards hold it: embeddings come as float32, on disk half of that is enough."""
+    if batch.schema.names != EMBEDDED:
         return batch
-    return batch.set_column(place, "vector", batch.column(place).cast(pa.list_(pa.float16())))
+    return batch.set_column(1, "vector", batch.column("vector").cast(pa.list_(pa.float16())))
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

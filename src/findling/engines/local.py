@@ -12,11 +12,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ import pyarrow.parquet as pq
 
 from findling import schema, storage
 from findling.engines.base import DROPS, Shards, as_stored
-from findling.errors import FindlingError
+from findling.errors import FindlingError, StorageError
 from findling.progress import Progress, Silent
 from findling.schema import BOOKKEEPING, Drop
 from findling.sources.base import BatchFunction, Dataset, Split
@@ -34,6 +36,9 @@ from findling.steps import Step, chain
 _UNIT_BYTES = 16 << 20  # raw bytes handed to a worker at a time
 _UNIT_ROWS = 4096
 _LEAST_ROWS = 64  # fewer rows than this are not worth a task
+_MANY_ROWS = 16_384  # so many rows, or a unit's bytes, go to the workers without a trial here
+_POOL_SECONDS = 2.0  # what starting the workers costs
+_TRIAL_SECONDS = 0.5  # after so much work here it shows whether they are worth it
 _CUTS = 16
 _DONE = "_done"  # marks of splits whose rows were written as units
 _FUNCTIONS = {"sum", "min", "max", "count", "first", "list"}
@@ -50,6 +55,7 @@ class Local:
         self.memory = memory
         self.progress = progress or Silent()
         self._pool: ProcessPoolExecutor | None = None
+        self._alive: Connection | None = None
 
     def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
         """Apply the steps to every split; see `findling.engines.base.Engine`."""
@@ -57,13 +63,9 @@ class Local:
             source = _cut(source)
         done = {*Shards(out).names(), *storage.listing(storage.join(out, _DONE))}
         splits = [split for split in source.splits() if split.name not in done]
-        work = _Work(uuid.uuid4().hex, tuple(steps), out)
-        with self.progress.task(name, _total(splits), "bytes" if _in_bytes(splits) else "rows") as task:
-            if (self.workers == 1 or _is_small(splits)) and not _begun(splits, done):
-                for split in splits:
-                    _whole(work, source, split)
-                    task.advance(max(split.length, 0))
-            else:
+        if splits:
+            work = _Work(uuid.uuid4().hex, tuple(steps), out)
+            with self.progress.task(name, _total(splits), "bytes" if _in_bytes(splits) else "rows") as task:
                 self._spread(work, source, splits, done, task.advance)
         return Shards(out)
 
@@ -111,48 +113,75 @@ class Local:
         self, work: _Work, source: Dataset, splits: list[Split], done: set[str], advance: Any
     ) -> None:
         """Hand out whole splits, or, when they are too few, units cut from them here."""
-        futures: set[Future[int]] = set()
-        with self._working() as pool:
-            apart = len(splits) >= self.workers and not _begun(splits, done)
-            units = (
-                ((_whole, (work, source, split)) for split in splits)
-                if apart
-                else _units(work, source, splits, done)
-            )
-            for function, arguments in units:
-                futures.add(pool.submit(function, *arguments))
-                while len(futures) >= 2 * self.workers:
+        apart = not _begun(splits, done) and (len(splits) >= self.workers or _is_small(splits))
+        units = (
+            ((_whole, (work, source, split)) for split in splits)
+            if apart
+            else _units(work, source, splits, done)
+        )
+        for function, arguments in self._here(units, splits, advance):
+            with self._working() as pool:
+                futures = {pool.submit(function, *arguments)}
+                for later, others in units:
+                    futures.add(pool.submit(later, *others))
+                    while len(futures) >= 2 * self.workers:
+                        futures = _collect(futures, advance)
+                while futures:
                     futures = _collect(futures, advance)
-            while futures:
-                futures = _collect(futures, advance)
         if not apart:
             for split in splits:
                 storage.write_bytes(storage.join(work.out, _DONE, split.name), b"")
 
-    def close(self) -> None:
-        """Let the worker processes go."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+    def _here(self, units: Iterator[_Unit], splits: list[Split], advance: Any) -> Iterator[_Unit]:
+        """Do units in this process while that ends before workers would have started; gives the next one.
+
+        What is known to be much goes to the workers at once.
+        """
+        total, much = _total(splits), _is_much(splits)
+        started, done = time.perf_counter(), 0
+        for function, arguments in units:
+            spent = time.perf_counter() - started
+            left = spent * (total - done) / done if total and done else spent
+            slow = spent > _TRIAL_SECONDS and left > _POOL_SECONDS
+            if self.workers > 1 and (self._pool is not None or much or slow):
+                _opened.clear()
+                yield function, arguments
+                return
+            size = function(*arguments)
+            done += size
+            advance(size)
+
+    def close(self, *, abandon: bool = False) -> None:
+        """Let the worker processes go; with `abandon`, in the middle of their work."""
+        pool, self._pool = self._pool, None
+        alive, self._alive = self._alive, None
+        if abandon and alive is not None:
+            alive.close()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        if alive is not None:
+            alive.close()
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[ProcessPoolExecutor]:
         """The worker processes, started at their first task and kept for the next run."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
+            # Workers hold the other end, and see it close when this process ends, however it ends.
+            watched, self._alive = context.Pipe(duplex=False)
             self._pool = ProcessPoolExecutor(
-                self.workers, context, initializer=_start_worker, initargs=(os.getpid(),)
+                self.workers, context, initializer=_start_worker, initargs=(watched,)
             )
         try:
             yield self._pool
         except BrokenProcessPool:
-            self.close()
+            self.close(abandon=True)
             raise FindlingError(
                 "a worker process ended before its work was done, perhaps for want of memory",
                 todo="run the same command again: it goes on from here",
             ) from None
         except BaseException:
-            self.close()
+            self.close(abandon=True)
             raise
 
     def _relate(self, sql: str, inputs: list[list[str]]) -> Shards:
@@ -185,9 +214,15 @@ class Local:
             with duckdb.connect(":memory:", config=config) as database:
                 yield database
         except duckdb.IOException as error:
-            raise FindlingError(f"a join could not be written: {error}", todo="free some space") from None
+            raise StorageError(
+                f"a join could not be written: {_first_line(error)}",
+                todo="free some space and run the same command again",
+            ) from None
         except duckdb.OutOfMemoryException as error:
-            raise FindlingError(f"a join ran out of memory: {error}", todo="raise index.memory") from None
+            raise FindlingError(
+                f"a join ran out of memory: {_first_line(error)}",
+                todo="raise index.memory, or free some disk space for it to spill to",
+            ) from None
 
     def _files(self, dataset: Dataset) -> list[str]:
         if not isinstance(dataset, Shards):
@@ -207,6 +242,9 @@ class _Work:
     steps: tuple[Step, ...]
     out: str
 
+
+_Unit = tuple[Callable[..., int], tuple[Any, ...]]
+"""What to call, in whichever process, and with what; it returns the size of what was done."""
 
 _opened: dict[str, BatchFunction] = {}
 
@@ -238,9 +276,17 @@ def _cut(shards: Shards) -> Shards:
 
 
 def _is_small(splits: list[Split]) -> bool:
-    known = all(split.length >= 0 for split in splits)
     limit = (1 << 20) if _in_bytes(splits) else _LEAST_ROWS
-    return known and sum(split.length for split in splits) <= limit
+    total = _total(splits)
+    return total is not None and total <= limit
+
+
+def _is_much(splits: list[Split]) -> bool:
+    """Whether so much is known to be there, if only by the size of files that are read whole."""
+    if not _in_bytes(splits):
+        return (_total(splits) or 0) > _MANY_ROWS
+    files = [split.path for split in splits if split.length < 0 and split.path]
+    return sum(map(storage.size, files)) + sum(max(s.length, 0) for s in splits) > _UNIT_BYTES
 
 
 def _begun(splits: list[Split], done: set[str]) -> bool:
@@ -249,9 +295,7 @@ def _begun(splits: list[Split], done: set[str]) -> bool:
     return any(unit.rpartition("-")[0] in names for unit in done)
 
 
-def _units(
-    work: _Work, source: Dataset, splits: list[Split], done: set[str]
-) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def _units(work: _Work, source: Dataset, splits: list[Split], done: set[str]) -> Iterator[_Unit]:
     """Batches gathered into tasks of some megabytes, named by their place so that a re-run skips them."""
     for split in splits:
         gathered: list[pa.RecordBatch] = []
@@ -280,17 +324,21 @@ def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
     """One shard, complete or absent, its drops written first; a split yields one batch at the least."""
     step = _open_once(work)
     drops: list[Drop] = []
-    writer: pq.ParquetWriter | None = None
-    with storage.stage_file(storage.join(work.out, f"{name}.parquet")) as file:
+    with (
+        storage.stage_file(storage.join(work.out, f"{name}.parquet")) as file,
+        contextlib.ExitStack() as written,
+    ):
+        writer: pq.ParquetWriter | None = None
         for batch in batches:
             kept, told = schema.without_drops(step(batch))
             kept = as_stored(kept)
             drops += told
-            writer = writer or pq.ParquetWriter(file, kept.schema, compression="zstd")
+            if writer is None:
+                writer = written.enter_context(pq.ParquetWriter(file, kept.schema, compression="zstd"))
             writer.write_batch(kept)
         if writer is None:
             raise FindlingError(f"{name} gave no batch, not even an empty one")
-        writer.close()
+        written.close()
         if drops:
             with storage.stage_file(storage.join(work.out, DROPS, f"{name}.parquet")) as told_file:
                 pq.write_table(_tallied(drops), told_file)
@@ -308,14 +356,13 @@ def _tallied(drops: list[Drop]) -> pa.Table:
     return pa.table(columns, schema=BOOKKEEPING)
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker(watched: Connection) -> None:
     """A worker leaves interrupts to its parent, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
-        pause = threading.Event()
-        while os.getppid() == parent:
-            pause.wait(1.0)
+        with contextlib.suppress(OSError):
+            watched.poll(None)  # nothing is ever sent; it returns when the other end is closed
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -332,6 +379,10 @@ def _total(splits: list[Split]) -> int | None:
 def _name(column: str) -> str:
     """A column's name as an SQL identifier."""
     return '"' + column.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _quoted(text: str) -> str:
