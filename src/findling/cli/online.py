@@ -70,8 +70,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Serve the page and the HTTP interface."""
+    """Serve the page and the HTTP interface; with --json, the address is printed as JSON."""
     from findling.serve import run
 
     paths = [path.resolve() for path in config or [_HERE]]
@@ -81,8 +82,17 @@ def serve(
         host or first.host,
         first.port if port is None else port,
         workers or first.workers,
-        told=lambda line: print(line, file=sys.stderr, flush=True),
+        told=_as_json if as_json else _as_line,
     )
+
+
+def _as_line(address: str, processes: int) -> None:
+    print(f"serving on {address} with {processes} process(es); stop with Ctrl-C", file=sys.stderr, flush=True)
+
+
+def _as_json(address: str, processes: int) -> None:
+    print_json({"address": address, "workers": processes})
+    sys.stdout.flush()
 
 
 def mode_of(text: str) -> Mode:

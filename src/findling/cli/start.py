@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.resources
 import importlib.util
 import os
@@ -41,6 +42,7 @@ def demo(
     build_only: Annotated[bool, typer.Option("--build-only", help="Build, and do not serve.")] = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8000,
+    as_json: Json = False,
 ) -> None:
     """Build the bundled sample of books and serve its page."""
     from findling.demo import home as demo_home
@@ -48,15 +50,17 @@ def demo(
     file = demo_home.prepare(home or config.user_cache() / "demo")
     report = builder.build(config.load(file), progress=progress())
     print("\n".join(batch.summary(report)), file=sys.stderr)
-    if build_only:
-        print(f"configuration: {file}", file=sys.stderr)
-        return
-    online.serve(config=[file], host=host, port=port)
+    print(f"its configuration: {file}", file=sys.stderr)
+    if not build_only:
+        online.serve(config=[file], host=host, port=port, as_json=as_json)
+    elif as_json:
+        print_json({**dataclasses.asdict(report), "config": str(file)})
 
 
 def new(
     kind: Annotated[str, typer.Argument(help="books, titles or table.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    as_json: Json = False,
 ) -> None:
     """Write a commented findling.toml to start from."""
     examples = importlib.resources.files("findling") / "examples"
@@ -69,7 +73,10 @@ def new(
     if target.exists():
         raise FindlingError(f"{target} is there already", todo="choose another directory")
     storage.write_bytes(str(target), (examples / f"{kind}.toml").read_bytes())
-    print(f"wrote {target}; look at it, then run: findling build -c {target}")
+    if as_json:
+        print_json({"config": str(target)})
+    else:
+        print(f"wrote {target}; look at it, then run: findling build -c {target}")
 
 
 def doctor(as_json: Json = False) -> None:
