@@ -172,6 +172,12 @@ def test_no_language_means_no_stems(tmp_path: Path) -> None:
         Lexical.build([], tmp_path / "y", {"text": 1.0}, language="klingon")
 
 
+def test_stop_words_are_marked_only_where_nothing_else_is_asked(books: Lexical) -> None:
+    text = "A captain hunts the whale."
+    marked = {query: books.highlights(query, {"text": text}).get("text") for query in ("the whale", "the")}
+    assert marked == {"the whale": [(20, 25)], "the": [(16, 19)]}
+
+
 def test_highlights_are_characters_of_the_text(books: Lexical) -> None:
     text = "🐋 Brontë’s whales — whaling, naïve e\u0301tude; Whale"
     found = books.highlights("whale bronte", {"text": text, "title": "Nothing", "empty": ""})

@@ -133,9 +133,11 @@ class Lexical:
     def highlights(self, text: str, columns: Mapping[str, str]) -> dict[str, list[tuple[int, int]]]:
         """Where words of the query stand in some texts: (start, end) in characters by column, in order.
 
-        Words match as they do in a search, so "running" marks "runs". Columns without a match are left out.
+        Words match as they do in a search, so "running" marks "runs"; stop words are marked only where the
+        query has no other words. Columns without a match are left out.
         """
-        terms = set(self._analyzer.analyze(_clean(text)))
+        clean = _clean(text)
+        terms = set(self._content.analyze(clean) or self._analyzer.analyze(clean))
         found = {name: list(self._spans(terms, value)) for name, value in columns.items() if value}
         return {name: spans for name, spans in found.items() if spans}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,12 @@ class Factory:
 
 
 def run(
-    paths: Sequence[Path], host: str, port: int, workers: int, told: Callable[[str], object] = bool
+    paths: Sequence[Path], host: str, port: int, workers: int, told: Callable[[str, int], object]
 ) -> None:
-    """Serve until told to stop; raises FindlingError where a snapshot is damaged or the port is taken."""
+    """Serve until told to stop; `told` hears the address and the number of processes once it is bound.
+
+    Raises FindlingError where a snapshot is damaged or the port is taken.
+    """
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
@@ -44,7 +48,7 @@ def run(
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
-    told(f"serving on {address} with {workers} process(es); stop with Ctrl-C")
+    told(address, workers)
     settings = uvicorn.Config(
         Factory(tuple(map(str, paths))),
         factory=True,
@@ -55,10 +59,9 @@ def run(
         date_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    if workers == 1:
-        uvicorn.Server(settings).run(sockets=[listening])
-    else:
-        Multiprocess(settings, sockets=[listening]).run()
+    # A request is one thread's work: threads of the mathematics below would only fight over the cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    Multiprocess(settings, sockets=[listening]).run()
 
 
 def _check(paths: Sequence[Path]) -> None:
