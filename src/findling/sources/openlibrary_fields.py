@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 MOST_PAGES = 50_000
@@ -64,10 +65,12 @@ JUVENILE_HINT = "juvenile|children|young|picture|board|movable"
 
 def text(value: Any) -> str | None:
     """A text, or an object with `value` (or `name`, `title`) that holds one, with single spaces."""
-    if isinstance(value, dict):
-        value = next((value[k] for k in ("value", "name", "title") if isinstance(value.get(k), str)), None)
     if isinstance(value, str):
         return " ".join(value.split()) or None
+    if isinstance(value, dict):
+        return next(
+            (text(value[k]) for k in ("value", "name", "title") if isinstance(value.get(k), str)), None
+        )
     return None
 
 
@@ -80,18 +83,12 @@ def prose(value: Any) -> str | None:
 
 def texts(*values: Any) -> list[str]:
     """The texts of lists, of single texts and of text objects, each once, in order, ignoring case."""
-    found: dict[str, str] = {}
-    for value in values:
-        for each in value if isinstance(value, list) else [value]:
-            told = text(each)
-            if told is not None:
-                found.setdefault(told.casefold(), told)
-    return list(found.values())
+    return list(_by_fold(values).values())
 
 
 def subjects(*values: Any) -> list[str]:
     """Headings, each once, without those that say how a copy can be had."""
-    return [told for told in texts(*values) if told.rstrip(".").casefold() not in NOISE]
+    return [told for fold, told in _by_fold(values).items() if fold.rstrip(".") not in NOISE]
 
 
 def title(record_title: Any, prefix: Any, full: Any) -> str | None:
@@ -99,7 +96,7 @@ def title(record_title: Any, prefix: Any, full: Any) -> str | None:
     told = text(record_title)
     if told is None:
         return text(full)
-    before = text(prefix)
+    before = None if prefix is None else text(prefix)
     if before is None or told.casefold().startswith(before.casefold() + " "):
         return told
     return before + told if before.endswith(("'", "’")) else f"{before} {told}"
@@ -110,16 +107,17 @@ def year(value: Any, present: int) -> int | None:
 
     "8858", "19--", "197?", "[n.d.]" and two-digit years are no year.
     """
-    told = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
-    match = _YEAR.search(told) if told else None
-    if match is None:
-        return None
-    found = int(match[0])
-    return found if FIRST_YEAR <= found <= present else None
+    told = value
+    if type(value) is not str:
+        told = str(value) if type(value) is int else text(value)
+    found = _first_year(told) if told else None
+    return found if found is not None and FIRST_YEAR <= found <= present else None
 
 
 def pages(number: Any, pagination: Any) -> int | None:
     """Pages as numbered; else the largest number of two digits or more in the pagination, under 50,000."""
+    if type(number) is int and 0 < number < MOST_PAGES:
+        return number
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, str) and (match := _WHOLE_NUMBER.fullmatch(number)):
@@ -129,12 +127,13 @@ def pages(number: Any, pagination: Any) -> int | None:
     told = text(pagination) or (text(number) if isinstance(number, str) else None)
     if told is None:
         return None
-    counts = [int(digits) for digits in _NUMBERS.findall(told) if len(digits) < 9]
-    return max((count for count in counts if 0 < count < MOST_PAGES), default=None)
+    return _most_pages(told)
 
 
 def cover(value: Any) -> int | None:
     """The first id above 0; -1, 0 and null stand for none."""
+    if value is None:
+        return None
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, str) and each.isascii() and each.isdigit() and len(each) < 19:
             each = int(each)  # noqa: PLW2901 - the same id, written as a text
@@ -147,6 +146,8 @@ def isbns(*values: Any) -> list[str]:
     """ISBNs of 10 and 13 places, without hyphens and spaces, each once."""
     found: dict[str, None] = {}
     for value in values:
+        if value is None:
+            continue
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, str):
                 bare = each.replace("-", "").replace(" ", "").upper()
@@ -157,6 +158,13 @@ def isbns(*values: Any) -> list[str]:
 
 def keys(value: Any) -> list[str]:
     """What records are named: the last part of "/works/OL1W", of {"key": …}, of {"author": {"key": …}}."""
+    if not value:
+        return []
+    if type(value) is list and len(value) == 1 and type(value[0]) is dict:
+        # Nearly all records look like this.
+        only = value[0].get("key")
+        if type(only) is str and (last := only[only.rfind("/") + 1 :].strip()):
+            return [last]
     found: dict[str, None] = {}
     for name in _names(value):
         if last := name.rstrip("/").rpartition("/")[2].strip():
@@ -166,8 +174,8 @@ def keys(value: Any) -> list[str]:
 
 def languages(value: Any) -> list[str]:
     """Language codes (MARC, three letters) in lower case, from keys, objects and bare texts."""
-    found = (code.lower() if code.isascii() else code for code in keys(value))
-    return list(dict.fromkeys(found))
+    codes = [code.lower() if code.isascii() else code for code in keys(value)]
+    return list(dict.fromkeys(codes)) if len(codes) > 1 else codes
 
 
 def by_statement(value: Any) -> list[str]:
@@ -184,12 +192,58 @@ def by_statement(value: Any) -> list[str]:
 
 def is_fiction(headings: Iterable[str]) -> bool:
     """Whether some heading names fiction by whole words, and is not about fiction nor nonfiction."""
-    return any(_FICTION.search(heading) and not _ABOUT_BOOKS.search(heading) for heading in headings)
+    return classes(headings)[0]
 
 
 def is_juvenile(headings: Iterable[str]) -> bool:
     """Whether some heading says that the book is for readers under 18, and is not a study of such books."""
-    return any(_JUVENILE.search(heading) and "criticism" not in heading.lower() for heading in headings)
+    return classes(headings)[1]
+
+
+def classes(headings: Iterable[str]) -> tuple[bool, bool]:
+    """`is_fiction` and `is_juvenile` at once."""
+    fiction = juvenile = False
+    for heading in headings:
+        one, other = _classes(heading)
+        fiction |= one
+        juvenile |= other
+    return fiction, juvenile
+
+
+# Headings, dates and paginations repeat, so what they say is remembered.
+_remembered = lru_cache(maxsize=1 << 15)
+
+
+@_remembered
+def _classes(heading: str) -> tuple[bool, bool]:
+    """Whether a heading names fiction, and whether juvenile books."""
+    fiction = _FICTION.search(heading) is not None and _ABOUT_BOOKS.search(heading) is None
+    return fiction, _JUVENILE.search(heading) is not None and "criticism" not in heading.lower()
+
+
+@_remembered
+def _first_year(told: str) -> int | None:
+    match = _YEAR.search(told)
+    return int(match[0]) if match else None
+
+
+@_remembered
+def _most_pages(told: str) -> int | None:
+    counts = [int(digits) for digits in _NUMBERS.findall(told) if len(digits) < 9]
+    return max((count for count in counts if 0 < count < MOST_PAGES), default=None)
+
+
+def _by_fold(values: Iterable[Any]) -> dict[str, str]:
+    """Texts by what they are when case is ignored."""
+    found: dict[str, str] = {}
+    for value in values:
+        if value is None:
+            continue
+        for each in value if type(value) is list else (value,):
+            told = " ".join(each.split()) if type(each) is str else text(each)
+            if told:
+                found.setdefault(told.casefold(), told)
+    return found
 
 
 def _names(value: Any) -> Iterator[str]:

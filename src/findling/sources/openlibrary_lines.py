@@ -134,20 +134,37 @@ def hints(where: Where, early: frozenset[str], present: int) -> list[Hint]:
 
 
 def _implied(part: Any, present: int) -> str | None:
-    if part.sql.strip('"').lower() == "fiction":
-        return f"(?i){fields.FICTION_HINT}"
-    if part.sql.strip('"').lower() == "juvenile":
-        return f"(?i){fields.JUVENILE_HINT}"
+    """A pattern that every line that passes the part holds, if the part is of a kind that has one.
+
+    Keys are looked for without their first quote: RE2 is twice as fast at finding a letter that is rarer.
+    """
+    headings = {"fiction": fields.FICTION_HINT, "juvenile": fields.JUVENILE_HINT}.get(
+        part.sql.strip('"').lower()
+    )
+    if headings:
+        return f"(?i){headings}"
     bound = part.bound
     if bound is None:
         return None
-    if bound.column == "year" and isinstance(bound.value, (int, float)):
+    value, pattern = bound.value, None
+    if bound.column == "year" and isinstance(value, (int, float)):
         passes = _OPERATORS[bound.op]
-        years = [y for y in range(fields.FIRST_YEAR, present + 1) if passes(y, bound.value)]
-        return _date_holding(years) if 0 < len(years) <= _MOST_YEARS else None
-    if bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(bound.value)):
-        return f"(?i){bound.value}"
-    return None
+        years = [year for year in range(fields.FIRST_YEAR, present + 1) if passes(year, value)]
+        pattern = _date_holding(years) if 0 < len(years) <= _MOST_YEARS else None
+    elif bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(value)):
+        pattern = 'languages"' + _usual(': [{"key": "', rf'[^"]*(?i:{value})')
+    elif bound.column == "pages" and bound.op in {"=", ">", ">="} and isinstance(value, int) and value > 9:
+        digits = len(str(value + (bound.op == ">")))
+        counted = _usual(": ", rf"(?:\d{{{digits}}}|\d+[.eE]|[^\d])")
+        pattern = rf'number_of_pages"{counted}|pagination"'
+    return pattern
+
+
+def _usual(form: str, pattern: str) -> str:
+    """The pattern after the usual form of JSON; any other form might hold anything, and matches."""
+    for char in reversed(form):
+        pattern = f"(?:[^{re.escape(char)}]|{re.escape(char)}{pattern})"
+    return pattern
 
 
 def _date_holding(years: list[int]) -> str:
@@ -156,7 +173,7 @@ def _date_holding(years: list[int]) -> str:
     for year in years:
         decades[year // 10] = decades.get(year // 10, "") + str(year % 10)
     numbers = "|".join(f"{decade}[{digits}]" for decade, digits in decades.items())
-    return rf'"publish_date"\s*:\s*(?:[^"\s]|"[^"\\]*(?:\\|{numbers}))'
+    return rf'publish_date"\s*:\s*(?:[^"\s]|"[^"\\]*(?:\\|{numbers}))'
 
 
 def _lines_with_escapes(places: Cut) -> Positions:
@@ -181,11 +198,15 @@ def _ends_with(octets: Octets, starts: Positions, ends: Positions, octet: int) -
 def _begins_with(
     octets: Octets, starts: Positions, ends: Positions, what: bytes, *, whole: bool = False
 ) -> npt.NDArray[np.bool_]:
-    long_enough = ends - starts == len(what) if whole else ends - starts >= len(what)
-    if not len(octets):
-        return long_enough
-    begins = long_enough
-    for place, octet in enumerate(what):
-        at = np.minimum(starts + place, len(octets) - 1)
-        begins = begins & (octets[at] == octet)
+    """Whether the columns in [starts, ends) begin with (or are) `what`, compared eight bytes at a time."""
+    begins: npt.NDArray[np.bool_] = ends - starts == len(what) if whole else ends - starts >= len(what)
+    if len(octets) < 8:
+        return np.zeros(len(starts), np.bool_)
+    words = np.ndarray((len(octets) - 7,), "<u8", octets, strides=(1,))
+    for place in {*range(0, len(what) - 7, 8), max(len(what) - 8, 0)}:
+        piece = what[place : place + 8]
+        mask = (1 << 8 * len(piece)) - 1
+        found = words[np.minimum(starts + place, len(words) - 1)]
+        found = found if len(piece) == 8 else found & np.uint64(mask)
+        begins &= found == int.from_bytes(piece, "little")
     return begins

@@ -51,6 +51,7 @@ OF_WORK = pa.schema(
 )
 WORKS = pa.schema([(WORK_KEY, pa.string()), *OF_WORK, (ORDER, pa.int64()), (AUTHOR_KEYS, TEXTS)])
 AUTHORS = pa.schema([(AUTHOR_KEY, pa.string()), (AUTHOR_NAME, pa.string()), (ORDER, pa.int64())])
+_ROWS_AT_ONCE = 1024
 _PLACES = 1000  # authors of one record that are told apart in their order
 
 
@@ -105,42 +106,49 @@ def parse_lines(
     """Each line's JSON as a row of `columns`, or the reason (a text) why it gives none."""
     decode = msgspec.json.Decoder(kind).decode
     octets = memoryview(lines.octets)  # type: ignore[arg-type]  # arrays are buffers since Python 3.12
-    rows: list[Row] = []
-    drops: list[Drop] = []
     places = (lines.start, lines.key, lines.key_end, lines.json, lines.end)
-    for begin, key, key_end, start, end in zip(*(place.tolist() for place in places), strict=True):
-        try:
-            record = decode(octets[start:end])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            record = _second_try(bytes(octets[start:end]), decode)
-        name = bytes(octets[key:key_end]).decode("utf-8", "replace").rpartition("/")[2].strip()
-        found = "not JSON" if record is None else row(name, record) if name else "no key"
-        if isinstance(found, str):
-            drops.append(Drop(found, 1, excerpt(lines.octets, begin, end)))
-        else:
-            rows.append(found)
-    return _batch(rows, columns), drops
+    drops: list[Drop] = []
+    batches = []
+    # Few rows at a time, so that they are still in the processor's cache when they become columns.
+    for first in range(0, max(len(lines), 1), _ROWS_AT_ONCE):
+        some = (place[first : first + _ROWS_AT_ONCE].tolist() for place in places)
+        rows: list[Row] = []
+        for begin, key, key_end, start, end in zip(*some, strict=True):
+            try:
+                record = decode(octets[start:end])
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                record = _second_try(bytes(octets[start:end]), decode)
+            name = str(octets[key:key_end], "utf-8", "replace").rpartition("/")[2].strip()
+            found = "not JSON" if record is None else row(name, record) if name else "no key"
+            if isinstance(found, str):
+                drops.append(Drop(found, 1, excerpt(lines.octets, begin, end)))
+            else:
+                rows.append(found)
+        batches.append(_batch(rows, columns))
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches), drops
 
 
 def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str]:
     """How an edition becomes a row; its authors are, until they are joined, whom the title page tells."""
 
     def row(key: str, edition: Edition) -> Row | str:
+        # Most fields are absent from most records: they are not worth a call.
         title = fields.title(edition.title, edition.title_prefix, edition.full_title)
         if title is None:
             return "no title"
         cover = fields.cover(edition.covers)
         languages = fields.languages(edition.languages)
-        subjects = fields.subjects(edition.subjects)
-        genres = fields.subjects(edition.genres)
-        headings = [*subjects, *genres]
+        subjects = fields.subjects(edition.subjects) if edition.subjects else []
+        genres = fields.subjects(edition.genres) if edition.genres else []
+        fiction, juvenile = fields.classes([*subjects, *genres])
         works = fields.keys(edition.works)
+        has_isbn = edition.isbn_10 or edition.isbn_13
         return (
             key,
             title,
-            fields.text(edition.subtitle),
-            fields.by_statement(edition.by_statement),
-            fields.prose(edition.description),
+            fields.text(edition.subtitle) if edition.subtitle else None,
+            fields.by_statement(edition.by_statement) if edition.by_statement else [],
+            fields.prose(edition.description) if edition.description else None,
             subjects,
             genres,
             languages[0] if languages else None,
@@ -150,13 +158,13 @@ def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str
             None,
             cover,
             cover_url.replace("{id}", str(cover)) if cover else None,
-            fields.isbns(edition.isbn_10, edition.isbn_13),
-            fields.texts(edition.publishers),
+            fields.isbns(edition.isbn_10, edition.isbn_13) if has_isbn else [],
+            fields.texts(edition.publishers) if edition.publishers else [],
             works[0] if works else None,
-            fields.is_fiction(headings),
-            fields.is_juvenile(headings),
+            fiction,
+            juvenile,
             _newest_first(edition.revision),
-            fields.keys(edition.authors),
+            fields.keys(edition.authors) if edition.authors else [],
         )
 
     return row
@@ -242,8 +250,7 @@ def _with_work(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> dict[str,
     for (subjects, description, genres), (more, other, first_year) in zip(own, of_work, strict=True):
         together = fields.texts(subjects or [], more or [])
         headings = [*together, *(genres or [])]
-        told = (fields.is_fiction(headings), fields.is_juvenile(headings))
-        rows.append((together, description or other, first_year, *told))
+        rows.append((together, description or other, first_year, *fields.classes(headings)))
     names = ["subjects", "description", "first_year", "fiction", "juvenile"]
     made = _batch(rows, pa.schema([COLUMNS.field(name) for name in names]))
     return dict(zip(names, made.columns, strict=True))
