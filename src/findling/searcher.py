@@ -59,7 +59,8 @@ class VectorField:
             place = int(np.searchsorted(self.rows, row))
             if place == len(self.rows) or self.rows[place] != row:
                 return None
-        return np.asarray(self.index.vectors[np.array([place])], np.float32)[0]
+        vector: Vectors = np.asarray(self.index.vectors[np.array([place])], np.float32)[0]
+        return vector
 
 
 class Searcher:
