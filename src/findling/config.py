@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -26,6 +26,7 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 
 FILE = "findling.toml"
 LEXICAL = "lexical"
+_LEAST_MEMORY = 128_000_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -84,8 +85,11 @@ class IndexOptions(Options, frozen=True):
 
     @property
     def memory_bytes(self) -> int:
-        """`memory` in bytes."""
-        return bytes_of(self.memory, "index.memory")
+        """`memory` in bytes; raises ConfigError for less than joins can work with."""
+        found = bytes_of(self.memory, "index.memory")
+        if found < _LEAST_MEMORY:
+            raise ConfigError(f"index.memory is {self.memory!r}", todo='the least is "128MB"')
+        return found
 
 
 class RankOptions(Options, frozen=True):
@@ -95,7 +99,7 @@ class RankOptions(Options, frozen=True):
     """
 
     fusion: Literal["rrf", "weighted"] = "rrf"
-    weights: dict[str, float] = {}
+    weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
     constant: Annotated[float, Meta(gt=0)] = 60
     candidates: Annotated[int, Meta(ge=10, le=10_000)] = 200
 
@@ -160,8 +164,14 @@ def load(path: str | Path = FILE, environ: Mapping[str, str] | None = None) -> S
         raise ConfigError(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    _override(tables, os.environ if environ is None else environ)
-    return parse(tables, base=str(path.resolve().parent))
+    overridden = _override(tables, os.environ if environ is None else environ)
+    try:
+        return parse(tables, base=str(path.resolve().parent))
+    except ConfigError as error:
+        for variable, key in overridden.items():
+            if re.search(rf"\b{re.escape(key)}\b", error.what):
+                raise ConfigError(f"{error.what}, from {variable}", todo=error.todo) from None
+        raise
 
 
 def parse(tables: Mapping[str, Any], base: str = "") -> Settings:
@@ -215,8 +225,12 @@ def bytes_of(text: str, at: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
-def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """FINDLING_A__B=value sets [a] b; a value that is TOML is read as such, any other is a string."""
+def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """FINDLING_A__B=value sets [a] b; a value that is TOML is read as such, any other is a string.
+
+    Returns the key that each variable set, as errors name it.
+    """
+    overridden: dict[str, str] = {}
     for variable, text in sorted(environ.items()):
         keys = variable.removeprefix("FINDLING_").lower().split("__")
         if not variable.startswith("FINDLING_") or len(keys) < 2:
@@ -231,6 +245,8 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> None:
             if not isinstance(table, dict):
                 raise ConfigError(f"{variable} names {key!r}, which is not a table")
         table[keys[-1]] = value
+        overridden[variable] = ".".join(keys)
+    return overridden
 
 
 def _check(settings: Settings) -> None:
@@ -281,9 +297,21 @@ def _explain(message: str, value: Mapping[str, Any], kind: type[Any], at: str) -
         return f"{where}.{missing[1]} is missing" if where else f"{missing[1]} is missing"
     found: Any = value
     for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else found
+        if isinstance(found, Mapping):
+            found = found.get(key)
+        elif isinstance(found, list) and key.isdecimal():
+            found = found[int(key)]
+    for theirs, ours in _WORDS.items():
+        what = what.replace(theirs, ours)
+    choices = get_args(owner) if get_origin(owner) is Literal else ()
+    if choices:
+        what = f"expected {' or '.join(map(repr, choices))}"
     what = what[0].lower() + what[1:].replace("`", "")
     return f"{where or 'the configuration'}: {what} (found {found!r})"
+
+
+# TOML's words for what msgspec names in JSON's.
+_WORDS = {"`object`": "a table", "`array`": "a list", "`str`": "text", "`bool`": "true or false"}
 
 
 def _is_struct(kind: Any) -> bool:

@@ -17,12 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError
 
 from findling.errors import ConfigError
 from findling.schema import Drop
 
-_FORBIDDEN = (exp.Query, exp.DDL, exp.DML, exp.Command, exp.Placeholder, exp.Parameter, exp.Star, exp.Window)
+_FORBIDDEN = (
+    exp.Query, exp.DDL, exp.DML, exp.Command, exp.Placeholder, exp.Parameter, exp.Star, exp.Window,
+    exp.AggFunc, exp.Explode,
+)  # fmt: skip
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
 }  # fmt: skip
@@ -60,18 +63,22 @@ class Where:
             return cls()
         try:
             tree = sqlglot.parse_one(sql, into=exp.Condition, dialect="duckdb")
+            for node in tree.walk():
+                if isinstance(node, _FORBIDDEN):
+                    raise ConfigError(
+                        f"filter.where may not hold {node.sql(dialect='duckdb')!r}",
+                        todo="write one condition on a row's own columns, without SELECT, sums or commands",
+                    )
+            return cls(tuple(_part(node) for node in _conjuncts(tree)))
         except SqlglotError as error:
             raise ConfigError(
-                f"filter.where cannot be read: {_first_line(error)} in {sql!r}",
+                f"filter.where cannot be read{_whereabouts(error)}: {sql!r}",
                 todo="write one SQL condition, such as: language = 'eng' and pages > 100",
             ) from None
-        for node in tree.walk():
-            if isinstance(node, _FORBIDDEN):
-                raise ConfigError(
-                    f"filter.where may not hold {node.sql(dialect='duckdb')!r}",
-                    todo="write one condition over the source's columns, without SELECT or commands",
-                )
-        return cls(tuple(_part(node) for node in _conjuncts(tree)))
+        except RecursionError:
+            raise ConfigError(
+                "filter.where is nested too deeply", todo="write it with fewer parentheses"
+            ) from None
 
     def over(self, columns: Iterable[str]) -> Where:
         """The parts that need only these columns."""
@@ -124,6 +131,11 @@ class Where:
                 f"filter.where cannot be evaluated: {_first_line(error)}",
                 todo=f"columns are {', '.join(f'{f.name} ({f.type})' for f in batch.schema)}",
             ) from None
+        if len(column) != len(batch):
+            raise ConfigError(
+                "filter.where does not give one answer for each row",
+                todo="write conditions on the row's own values, without sums or unnest",
+            )
         return column
 
 
@@ -145,15 +157,33 @@ def _connection() -> Any:
 
 
 def _conjuncts(tree: exp.Expr) -> list[exp.Expr]:
-    tree = tree.unnest()
-    if isinstance(tree, exp.And):
-        return [*_conjuncts(tree.left), *_conjuncts(tree.right)]
-    return [tree]
+    """The top-level `and` parts from left to right, however many there are."""
+    parts: list[exp.Expr] = []
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop().unnest()
+        if isinstance(node, exp.And):
+            waiting += [node.right, node.left]
+        else:
+            parts.append(node)
+    return parts
 
 
 def _part(node: exp.Expr) -> Part:
-    columns = frozenset(column.name.lower() for column in node.find_all(exp.Column))
-    return Part(node.sql(dialect="duckdb"), columns, _bound(node))
+    columns = frozenset(
+        column.parts[0].name.lower() for column in node.find_all(exp.Column) if not _is_variable(column)
+    )
+    return Part(node.sql(dialect="duckdb", comments=False), columns, _bound(node))
+
+
+def _is_variable(column: exp.Column) -> bool:
+    """Whether a name stands for a list's element, as x does in [x for x in subjects]."""
+    parent = column.parent
+    while parent is not None:
+        if isinstance(parent, exp.Comprehension) and parent.expression.name == column.name:
+            return True
+        parent = parent.parent
+    return False
 
 
 def _bound(node: exp.Expr) -> Bound | None:
@@ -163,10 +193,15 @@ def _bound(node: exp.Expr) -> Bound | None:
     left, right = node.left, node.right
     if isinstance(right, exp.Column):
         left, right, op = right, left, _MIRRORED[op]
-    if not (isinstance(left, exp.Column) and isinstance(right, exp.Literal)):
+    if not (isinstance(left, exp.Column) and len(left.parts) == 1 and isinstance(right, exp.Literal)):
         return None
     value = right.to_py()
     return Bound(left.name.lower(), op, value) if isinstance(value, (str, int, float)) else None
+
+
+def _whereabouts(error: SqlglotError) -> str:
+    told = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
+    return f" at {told['highlight']!r} (character {told['col']})" if told.get("highlight") else ""
 
 
 def _first_line(error: Exception) -> str:
