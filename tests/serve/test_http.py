@@ -6,7 +6,9 @@ import base64
 import contextlib
 import io
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -244,6 +246,33 @@ def failed(home: Path, *words: str) -> tuple[int, str]:
         command("serve", "-c", str(home), *words), capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stderr
+
+
+def test_no_worker_is_asked_before_it_can_answer(small_home: Path) -> None:
+    with serving(small_home, "--workers", "3") as running:
+        # Connections are spread over the workers as they please; none may say that it is still opening.
+        assert {running.call("/search?query=whale").status for _ in range(60)} == {200}
+
+
+def test_a_killed_worker_is_replaced(small_home: Path) -> None:
+    with serving(small_home) as running:
+        [worker] = children(running.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        running.until(lambda: children(running.process.pid) not in ([], [worker]))
+        running.until(running.ready)
+        assert running.call("/search?query=whale").status == 200
+
+
+def children(parent: int) -> list[int]:
+    """The worker processes of a service, without Python's resource tracker."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            command_line = stat.with_name("cmdline").read_bytes()
+            if int(fields[1]) == parent and b"spawn_main" in command_line:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def test_a_taken_port_is_one_clear_line(small_home: Path) -> None:

@@ -72,6 +72,9 @@ def create(collections: Sequence[Collection]) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
+        # A worker takes no connection before it can answer: whoever finds one worker ready finds all so.
+        for collection in service.collections:
+            await asyncio.to_thread(collection.refresh)
         watcher.start()
         yield
         await asyncio.to_thread(watcher.stop)

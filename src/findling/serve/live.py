@@ -83,7 +83,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch, name="findling-watch", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first look is at once."""
+        """Begin to look."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,14 +92,12 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        while True:
+        while not self._stop.wait(self._seconds):
             for collection in self._collections:
                 try:
                     collection.refresh()
                 except FindlingError as error:
                     _log.error("%s: %s", collection.name, error)
-            if self._stop.wait(self._seconds):
-                return
 
 
 def find(collections: list[Collection], name: str) -> Collection:
