@@ -168,8 +168,9 @@ def load(path: str | Path = FILE, environ: Mapping[str, str] | None = None) -> S
     try:
         return parse(tables, base=str(path.resolve().parent))
     except ConfigError as error:
-        for variable, key in overridden.items():
-            if re.search(rf"\b{re.escape(key)}\b", error.what):
+        for variable, keys in overridden.items():
+            named = rf"(?<![\w.])({re.escape('.'.join(keys))}|{re.escape(keys[0])}')(?![\w.])"
+            if re.search(named, error.what):
                 raise ConfigError(f"{error.what}, from {variable}", todo=error.todo) from None
         raise
 
@@ -225,12 +226,12 @@ def bytes_of(text: str, at: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
-def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, list[str]]:
     """FINDLING_A__B=value sets [a] b; a value that is TOML is read as such, any other is a string.
 
-    Returns the key that each variable set, as errors name it.
+    Returns what each variable set, table by table.
     """
-    overridden: dict[str, str] = {}
+    overridden: dict[str, list[str]] = {}
     for variable, text in sorted(environ.items()):
         keys = variable.removeprefix("FINDLING_").lower().split("__")
         if not variable.startswith("FINDLING_") or len(keys) < 2:
@@ -245,7 +246,7 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, s
             if not isinstance(table, dict):
                 raise ConfigError(f"{variable} names {key!r}, which is not a table")
         table[keys[-1]] = value
-        overridden[variable] = ".".join(keys)
+        overridden[variable] = keys
     return overridden
 
 
@@ -311,7 +312,7 @@ def _explain(message: str, value: Mapping[str, Any], kind: type[Any], at: str) -
 
 
 # TOML's words for what msgspec names in JSON's.
-_WORDS = {"`object`": "a table", "`array`": "a list", "`str`": "text", "`bool`": "true or false"}
+_WORDS = {"`str | null`": "text", "`object | null`": "a table", "`object`": "a table", "`array`": "a list", "`str`": "text", "`bool`": "true or false"}
 
 
 def _is_struct(kind: Any) -> bool:

@@ -302,7 +302,7 @@ _REASONS = {
     errno.ENOENT: ("it is not there", "check the path"),
     errno.EISDIR: ("it is a directory", "name a file"),
     errno.ENOTDIR: ("a part of the path is a file", "check the path"),
-    errno.EEXIST: ("a file is in its place", "check the path"),
+    errno.EEXIST: ("a file is in the way", "check the path"),
     errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
 }
 
