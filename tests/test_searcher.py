@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import small
-from findling import build, config
+from findling import build, config, snapshot
 from findling.catalog import Catalog
 from findling.errors import FindlingError, NotFound, QueryError, SnapshotError
-from findling.records import Answer, Query
+from findling.records import Answer, Query, Term
 from findling.searcher import Searcher
 
 
@@ -73,6 +74,20 @@ def test_likeness_and_words_combine(searcher: Searcher) -> None:
     both = searcher.search(Query(like="emma", q="whale ocean captain hunts", mode="semantic", k=10))
     assert alone.id != "moby"
     assert "moby" in ids(both)[:3]
+
+
+def test_terms_add_up_and_one_below_zero_pushes_away(searcher: Searcher) -> None:
+    words = "captain whale hunts"
+    toward = Query(q=words, also=(Term(like="sea/wolf"),), mode="semantic", k=3)
+    away = Query(q=words, also=(Term(q="white whale hunts", weight=-0.9),), mode="semantic", k=3)
+    assert "sea/wolf" not in ids(searcher.search(toward))  # it is no answer to itself
+    assert ids(searcher.search(Query(q=words, mode="semantic", k=1))) == ["moby"]
+    assert ids(searcher.search(away))[0] == "sea/wolf"
+
+
+def test_a_document_pushed_away_may_still_be_found(searcher: Searcher) -> None:
+    answer = searcher.search(Query(q="whale", also=(Term(like="emma", weight=-1.0),), mode="semantic", k=10))
+    assert ids(answer)[-1] == "emma"
 
 
 def test_a_vector_asks_for_itself(searcher: Searcher) -> None:
@@ -158,6 +173,11 @@ REFUSED: dict[str, tuple[Query, str]] = {
     "deep": (Query(q="x", offset=10_000, k=1), "out of reach"),
     "long": (Query(q="x" * 8001), "8001 characters"),
     "empty": (Query(q=" \n"), "empty"),
+    "empty term": (Query(q="x", also=(Term(),)), "empty"),
+    "long term": (Query(q="x", also=(Term(q="x" * 8001),)), "8001 characters"),
+    "many terms": (Query(q="x", also=(Term(q="x"),) * 17), "17 further"),
+    "weight": (Query(q="x", also=(Term(q="x", weight=float("nan")),)), "weight"),
+    "part's weight": (Query(q="x", weights={"text": 1e9}), "weight"),
     "mode": (Query(q="x", mode="psychic"), "unknown mode"),  # type: ignore[arg-type] # as a caller may send it
     "field": (Query(q="x", field="cover"), "'cover'"),
     "weights": (Query(q="x", weights={"cover": 1.0}), "'cover'"),
@@ -200,9 +220,11 @@ def test_a_snapshot_of_another_encoder_is_refused(settings: config.Settings, tmp
     for file in root.rglob("*"):
         target = copy / file.relative_to(root)
         target.mkdir(parents=True, exist_ok=True) if file.is_dir() else target.write_bytes(file.read_bytes())
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["fields"]["text"]["spec"]["revision"] = "another"
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    manifest = snapshot.read_manifest(copy)
+    spec = msgspec.structs.replace(manifest.fields["text"].spec, revision="another")
+    field = msgspec.structs.replace(manifest.fields["text"], spec=spec)
+    (copy / "manifest.json").unlink()
+    snapshot.seal(copy, msgspec.structs.replace(manifest, fields={"text": field}))
     with pytest.raises(SnapshotError, match="embedded by"):
         Searcher.open(copy, config.RankOptions())
 

@@ -20,6 +20,24 @@ Document = Mapping[str, Any]
 MAX_K = 1000
 MAX_REACH = 10_000  # offset + k
 MAX_QUERY_CHARACTERS = 8000
+MAX_TERMS = 16
+MAX_WEIGHT = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One thing that hits shall be like, or with a weight below 0 unlike: words, a picture, a document."""
+
+    q: str = ""
+    image: bytes | None = None
+    like: str | None = None
+    vector: NDArray[np.float32] | None = None
+    weight: float = 1.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing."""
+        return not self.q.strip() and self.image is None and self.like is None and self.vector is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +45,16 @@ class Query:
     """What somebody asks for.
 
     Any of `q`, `image` (the bytes of a picture file), `like` (document id) and `vector` may be given; what
-    is given is combined. `field` limits the semantic side to one vector field. `weights`, by part (a vector
-    field's name or `lexical`), override the collection's. `explain` asks for ranks, `highlight` for places.
+    is given is combined, with the further terms in `also`, by the weight of each. `field` limits the
+    semantic side to one vector field. `weights`, by part (a vector field's name or `lexical`), override the
+    collection's. `explain` asks for ranks, `highlight` for places.
     """
 
     q: str = ""
     image: bytes | None = None
     like: str | None = None
     vector: NDArray[np.float32] | None = None
+    also: tuple[Term, ...] = ()
     field: str | None = None
     k: int = 10
     offset: int = 0
@@ -44,6 +64,12 @@ class Query:
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     explain: bool = False
     highlight: bool = False
+
+    @property
+    def terms(self) -> list[Term]:
+        """All that is asked for, the query's own part first."""
+        own = Term(self.q, self.image, self.like, self.vector)
+        return [*([] if own.is_empty else [own]), *self.also]
 
 
 @dataclass(frozen=True, slots=True)

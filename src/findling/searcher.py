@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,51 +15,30 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from findling import fusion, pictures, registry, snapshot, where
+from findling import fusion, snapshot, where
 from findling.config import LEXICAL, RankOptions
-from findling.encoders.base import Encoder, Vectors, open_encoder
+from findling.encoders.base import Vectors
 from findling.errors import EncoderError, NotFound, QueryError, SnapshotError
-from findling.indexes.base import Index, Mask
+from findling.fields import Ranked, Rows, VectorField, open_field
+from findling.indexes.base import Mask
 from findling.lexical import Lexical
-from findling.records import MAX_K, MAX_QUERY_CHARACTERS, MAX_REACH, MODES, Answer, Hit, Query
+from findling.records import (
+    MAX_K,
+    MAX_QUERY_CHARACTERS,
+    MAX_REACH,
+    MAX_TERMS,
+    MAX_WEIGHT,
+    MODES,
+    Answer,
+    Hit,
+    Query,
+)
 from findling.snapshot import Manifest, SnapshotPaths
 from findling.stores.arrow import ArrowStore
-
-Rows = NDArray[np.int64]
-Ranked = tuple[Rows, NDArray[np.float32]]
-"""Rows, best first, and their scores."""
 
 _DEEPER = 10  # how much larger the next pool of candidates is
 _MASKS = 64  # filters remembered per snapshot
 _MARKED = 2000  # characters of a column in which matches are marked
-
-
-@dataclass(frozen=True)
-class VectorField:
-    """A vector field, open: its index, the document row of each vector, and who embeds queries for it."""
-
-    index: Index
-    rows: Rows | None
-    encoder: Encoder
-    params: Mapping[str, Any]
-
-    def search(self, vector: Vectors, k: int, mask: Mask | None) -> Ranked:
-        """The best k documents for one (dim,) vector."""
-        own = mask if mask is None or self.rows is None else mask[self.rows]
-        rows, scores = self.index.search(vector[None], k, self.params, own)
-        found = rows[0] >= 0
-        best = rows[0][found]
-        return (best if self.rows is None else self.rows[best]), scores[0][found]
-
-    def vector_of(self, row: int) -> Vectors | None:
-        """A document's own vector, if it has one."""
-        place = row
-        if self.rows is not None:
-            place = int(np.searchsorted(self.rows, row))
-            if place == len(self.rows) or self.rows[place] != row:
-                return None
-        vector: Vectors = np.asarray(self.index.vectors[np.array([place])], np.float32)[0]
-        return vector
 
 
 class Searcher:
@@ -92,7 +70,7 @@ class Searcher:
         with snapshot.complaining_of(manifest):
             store = ArrowStore.open(paths.documents)
             lexical = Lexical.open(paths.lexical) if manifest.lexical else None
-            fields = {name: _open_field(manifest, paths, name, models) for name in manifest.fields}
+            fields = {name: open_field(manifest, paths, name, models) for name in manifest.fields}
         return cls(paths, manifest, store, fields, lexical, rank)
 
     def search(self, query: Query) -> Answer:
@@ -144,14 +122,22 @@ class Searcher:
                 f"offset {query.offset} with k {query.k} is out of reach",
                 todo=f"offset + k may be at most {MAX_REACH}; narrow the search instead",
             )
-        if len(query.q) > MAX_QUERY_CHARACTERS:
+        longest = max([len(query.q), *(len(term.q) for term in query.also)])
+        if longest > MAX_QUERY_CHARACTERS:
             raise QueryError(
-                f"the query has {len(query.q)} characters", todo=f"at most {MAX_QUERY_CHARACTERS} are taken"
+                f"the query has {longest} characters", todo=f"at most {MAX_QUERY_CHARACTERS} are taken"
             )
         if query.mode not in MODES:
             raise QueryError(f"unknown mode {query.mode!r}", todo=f"known are {', '.join(MODES)}")
-        if not query.q.strip() and query.image is None and query.like is None and query.vector is None:
+        if not query.terms or any(term.is_empty for term in query.also):
             raise QueryError("the query is empty", todo="give words, a picture or a document to compare with")
+        if len(query.also) > MAX_TERMS:
+            raise QueryError(
+                f"the query has {len(query.also)} further terms", todo=f"at most {MAX_TERMS} are taken"
+            )
+        numbers = [*query.weights.values(), *(term.weight for term in query.also)]
+        if any(not abs(number) <= MAX_WEIGHT for number in numbers):
+            raise QueryError("a weight is out of range", todo=f"give numbers up to {MAX_WEIGHT:g}")
         _known("field", [query.field] if query.field else [], list(self.fields))
         _known("weights", list(query.weights), [*self.fields, *([LEXICAL] if self.lexical else [])])
         _known("facets", list(query.facets), ["id", *self.manifest.columns])
@@ -171,16 +157,16 @@ class Searcher:
         one adds: so pages of one query never overlap and never miss a row, however deep one goes.
         """
         vectors, degraded = self._vectors(query)
-        own = self._row(query.like) if query.like is not None else None
-        reach = query.offset + query.k + (own is not None)
+        asked = [self._row(term.like) for term in query.terms if term.like is not None and term.weight > 0]
+        reach = query.offset + query.k
         size = self.rank.candidates
         rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
         while True:
             parts = dict(self._parts(query, vectors, size, mask))
             more, more_scores = self._fuse(query, parts)
             new = ~np.isin(more, rows) if len(rows) else np.ones(len(more), np.bool_)
-            if own is not None:
-                new &= more != own
+            if asked:  # a document is no answer to itself
+                new &= ~np.isin(more, asked)
             # A later pool's scores may be higher; never let a later page's first hit outscore the last one.
             ceiling = scores[-1] if len(scores) else np.inf
             rows = np.concatenate([rows, more[new]])
@@ -212,43 +198,17 @@ class Searcher:
         """The query's vector in each field that is asked; and whether one had to be left out."""
         if query.mode == "lexical":
             return {}, False
-        vectors: dict[str, Vectors] = {}
-        for name in [query.field] if query.field else self.fields:
-            try:
-                vector = self._vector(query, name)
-            except EncoderError:
-                if query.mode == "semantic" or self.lexical is None or not query.q.strip():
-                    raise
-                return {}, True
-            if vector is not None:
-                vectors[name] = vector
-        if not vectors and query.mode == "semantic":
+        asked = [query.field] if query.field else list(self.fields)
+        try:
+            found = {name: self.fields[name].query_vector(query.terms, self._row) for name in asked}
+        except EncoderError:
+            if query.mode == "semantic" or self.lexical is None or not query.q.strip():
+                raise
+            return {}, True
+        vectors = {name: vector for name, vector in found.items() if vector is not None}
+        if not vectors and (query.mode == "semantic" or not query.q.strip()):
             raise QueryError("no vector field can take this query", todo="ask with words or another field")
         return vectors, False
-
-    def _vector(self, query: Query, name: str) -> Vectors | None:
-        """The sum of what the query gives for one field, as a unit vector; None where that is nothing."""
-        field = self.fields[name]
-        given = []
-        if query.q.strip() and "text" in field.encoder.spec.modalities:
-            given.append(field.encoder.embed_texts([query.q], role="query")[0])
-        if query.like is not None:
-            own = field.vector_of(self._row(query.like))
-            given += [own] if own is not None else []
-        if query.vector is not None:
-            if query.vector.shape != (field.encoder.spec.dim,):
-                raise QueryError(
-                    f"the vector has {query.vector.size} numbers, field {name!r} has {field.encoder.spec.dim}"
-                )
-            given.append(query.vector)
-        if query.image is not None:
-            given += self._seen(query.image, field)
-        total = np.sum([_unit(vector) for vector in given], axis=0) if given else np.zeros(1)
-        return _unit(np.asarray(total, np.float32)) if np.any(total) else None
-
-    def _seen(self, image: bytes, field: VectorField) -> list[Vectors]:
-        picture = pictures.decode(image)
-        return list(field.encoder.embed_images([picture])) if "image" in field.encoder.spec.modalities else []
 
     def _hits(
         self, query: Query, rows: Rows, scores: NDArray[np.float32], parts: Mapping[str, Ranked]
@@ -304,19 +264,6 @@ class Searcher:
         return where.facets(self.store.column(name), mask)
 
 
-def _open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path | None) -> VectorField:
-    field = manifest.fields[name]
-    encoder = open_encoder(field.encoder, dict(field.options), models)
-    if encoder.spec.id != field.spec.id:
-        raise SnapshotError(
-            f"field {name!r} of snapshot {manifest.id} was embedded by {field.spec.id}, but the encoder "
-            f"{field.encoder!r} here is {encoder.spec.id}",
-            todo="build again, or install the same weights",
-        )
-    index: Index = registry.load("index", field.kind).open(paths.field(name))
-    return VectorField(index, snapshot.open_rows(paths, name), encoder, field.search)
-
-
 def _by_row(parts: Mapping[str, Ranked], rows: Rows) -> tuple[list[dict[str, float]], list[dict[str, int]]]:
     """For each row, the score and the rank that each part gave it."""
     scores: list[dict[str, float]] = [{} for _ in rows]
@@ -340,8 +287,3 @@ def _known(what: str, names: list[str], known: list[str]) -> None:
     for name in names:
         if name not in known:
             raise QueryError(f"{what} names {name!r}", todo=f"known are {', '.join(known) or 'none'}")
-
-
-def _unit(vector: Vectors) -> Vectors:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length > 0 else vector

@@ -44,9 +44,11 @@ class Running:
     base: str
     home: Path
 
-    def call(self, path: str, body: Any = None, method: str | None = None) -> Reply:
+    def call(
+        self, path: str, body: Any = None, method: str | None = None, kind: str = "application/json"
+    ) -> Reply:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        headers = {"Content-Type": kind} if data is not None else {}
         request = urllib.request.Request(self.base + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:

@@ -292,3 +292,39 @@ def test_nothing_published_is_one_clear_line(tmp_path: Path) -> None:
     assert status == 2
     assert "nothing published" in said
     assert said.count("\n") == 1
+
+
+def picture(colour: str) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_a_picture_is_taken_as_base64_and_as_a_form(service: Running) -> None:
+    posted = service.call(SEARCH, {"image": base64.b64encode(picture("red")).decode(), "mode": "semantic"})
+    assert posted.status == 200
+    assert len(posted.json()["hits"]) > 0
+    boundary = "0123456789"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="mode"\r\n\r\nsemantic\r\n'.encode(),
+        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'.encode(),
+        b"Content-Type: image/png\r\n\r\n" + picture("red") + b"\r\n",
+        f"--{boundary}--\r\n".encode(),
+    ]
+    form = service.call(SEARCH, b"".join(parts), kind=f"multipart/form-data; boundary={boundary}")
+    assert form.status == 200
+    assert form.json()["hits"] == posted.json()["hits"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"--x", b"\xff" * 100, b"--x\r\nContent-Disposition: form-data\r\n\r\n"]
+)
+def test_a_form_that_is_none_is_refused(service: Running, body: bytes) -> None:
+    reply = service.call(SEARCH, body, kind="multipart/form-data; boundary=x")
+    assert (reply.status, reply.type) == (400, "application/problem+json")
+
+
+def test_further_terms_are_taken_over_http(service: Running) -> None:
+    body = {"q": "whale", "mode": "semantic", "also": [{"like": "emma", "weight": -1}], "k": 10}
+    assert service.call(SEARCH, body).json()["hits"][-1]["id"] == "emma"
+    assert service.call(SEARCH, {"q": "x", "also": [{"quack": 1}]}).status == 400

@@ -183,6 +183,7 @@ def _told(collection: Collection) -> dict[str, Any]:
         "columns": manifest.columns,
         "facets": manifest.facets,
         "fields": list(manifest.fields),
+        "modalities": {name: field.spec.modalities for name, field in manifest.fields.items()},
         "modes": modes,
         "picture": manifest.picture,
         "examples": collection.settings.serve.examples[:_EXAMPLES],

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from findling.errors import QueryError
-from findling.records import Mode, Query
+from findling.records import Mode, Query, Term
 
 MAX_BODY = 32_000_000
+
+
+class TermBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A further thing that hits shall be like, or with a weight below 0 unlike."""
+
+    q: str = ""
+    image: bytes | None = None
+    like: str | None = None
+    vector: list[float] | None = None
+    weight: float = 1.0
+
+    def term(self) -> Term:
+        """The term it asks for."""
+        return Term(self.q, self.image, self.like, _numbers(self.vector), self.weight)
 
 
 class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,6 +40,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: bytes | None = None
     like: str | None = None
     vector: list[float] | None = None
+    also: list[TermBody] = []
     field: str | None = None
     k: int = 10
     offset: int = 0
@@ -34,16 +53,12 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def query(self) -> Query:
         """The query it asks for."""
-        vector = None
-        if self.vector is not None:
-            vector = np.asarray(self.vector, np.float32)
-            if not np.isfinite(vector).all():
-                raise QueryError("vector holds numbers that are not finite")
         return Query(
             q=self.q,
             image=self.image,
             like=self.like,
-            vector=vector,
+            vector=_numbers(self.vector),
+            also=tuple(term.term() for term in self.also),
             field=self.field,
             k=self.k,
             offset=self.offset,
@@ -59,17 +74,33 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _LISTS = ("facets",)
 
 
-def from_parameters(parameters: Mapping[str, str], **fixed: Any) -> Query:
+def _numbers(vector: list[float] | None) -> NDArray[np.float32] | None:
+    if vector is None:
+        return None
+    with np.errstate(over="ignore"):
+        numbers = np.asarray(vector, np.float32)
+    if not np.isfinite(numbers).all():
+        raise QueryError("vector holds numbers that are not finite")
+    return numbers
+
+
+def from_parameters(parameters: Mapping[str, str | bytes], **fixed: Any) -> Query:
     """A query out of a URL's parameters; raises QueryError naming one that is unknown or wrong."""
     given: dict[str, Any] = {
-        name: value.split(",") if name in _LISTS else value for name, value in parameters.items()
+        name: value.split(",") if name in _LISTS and isinstance(value, str) else value
+        for name, value in parameters.items()
     }
     return _told(lambda: msgspec.convert({**given, **fixed}, SearchBody, strict=False)).query()
 
 
 async def from_body(request: Request) -> Query:
-    """A query out of a JSON body; raises QueryError where it is too large or not what is allowed."""
+    """A query out of a body of JSON or of a form with a picture file.
+
+    Raises QueryError where it is too large or not what is allowed.
+    """
     content = await read_body(request)
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return from_parameters(await _form(request, content))
     return _told(lambda: msgspec.json.decode(content, type=SearchBody)).query()
 
 
@@ -83,6 +114,29 @@ async def read_body(request: Request) -> bytes:
             error.status = 413
             raise error
     return bytes(content)
+
+
+async def _form(request: Request, content: bytes) -> dict[str, str | bytes]:
+    """A form's fields by name, files as their bytes."""
+
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield content
+
+    parser = MultiPartParser(request.headers, once(), max_files=1, max_fields=32, max_part_size=MAX_BODY)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        raise QueryError(f"the form cannot be read: {error}", todo="send multipart/form-data") from None
+    async with _closing(form):
+        return {n: await v.read() if isinstance(v, UploadFile) else v for n, v in form.items()}
+
+
+@contextlib.asynccontextmanager
+async def _closing(form: FormData) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await form.close()
 
 
 def _told(convert: Any) -> SearchBody:

@@ -1,0 +1,104 @@
+"""The vector fields of an open snapshot: a query's vector in each, and the nearest documents to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findling import pictures, registry, snapshot
+from findling.encoders.base import Encoder, Vectors, open_encoder
+from findling.errors import QueryError, SnapshotError
+from findling.indexes.base import Index, Mask
+from findling.records import Term
+from findling.snapshot import Manifest, SnapshotPaths
+
+Rows = NDArray[np.int64]
+Ranked = tuple[Rows, NDArray[np.float32]]
+"""Rows, best first, and their scores."""
+
+
+@dataclass(frozen=True)
+class VectorField:
+    """A vector field, open: its index, the document row of each vector, and who embeds queries for it."""
+
+    name: str
+    index: Index
+    rows: Rows | None
+    encoder: Encoder
+    params: Mapping[str, Any]
+
+    def search(self, vector: Vectors, k: int, mask: Mask | None) -> Ranked:
+        """The best k documents for one (dim,) vector."""
+        own = mask if mask is None or self.rows is None else mask[self.rows]
+        rows, scores = self.index.search(vector[None], k, self.params, own)
+        found = rows[0] >= 0
+        best = rows[0][found]
+        return (best if self.rows is None else self.rows[best]), scores[0][found]
+
+    def vector_of(self, row: int) -> Vectors | None:
+        """A document's own vector, if it has one."""
+        place = row
+        if self.rows is not None:
+            place = int(np.searchsorted(self.rows, row))
+            if place == len(self.rows) or self.rows[place] != row:
+                return None
+        vector: Vectors = np.asarray(self.index.vectors[np.array([place])], np.float32)[0]
+        return vector
+
+    def query_vector(self, terms: Sequence[Term], row_of: Callable[[str], int]) -> Vectors | None:
+        """The weighted sum of what the terms give for this field, as a unit vector; None where nothing does.
+
+        Raises QueryError for a vector of another length and a picture that cannot be decoded.
+        """
+        total: Vectors | None = None
+        for term in terms:
+            for vector in self._vectors(term, row_of):
+                part = np.float32(term.weight) * _unit(vector)
+                total = part if total is None else total + part
+        return _unit(total) if total is not None and np.any(total) else None
+
+    def _vectors(self, term: Term, row_of: Callable[[str], int]) -> list[Vectors]:
+        spec = self.encoder.spec
+        vectors: list[Vectors] = []
+        if term.q.strip() and "text" in spec.modalities:
+            vectors += list(self.encoder.embed_texts([term.q], role="query"))
+        if term.like is not None:
+            own = self.vector_of(row_of(term.like))
+            vectors += [own] if own is not None else []
+        if term.vector is not None:
+            if term.vector.shape != (spec.dim,):
+                raise QueryError(
+                    f"the vector has {term.vector.size} numbers, field {self.name!r} has {spec.dim}"
+                )
+            vectors.append(term.vector)
+        if term.image is not None:
+            picture = pictures.decode(term.image)
+            vectors += list(self.encoder.embed_images([picture])) if "image" in spec.modalities else []
+        return vectors
+
+
+def open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path | None) -> VectorField:
+    """A field of a snapshot, its index mapped; its encoder loads when it is first asked.
+
+    Raises SnapshotError where the encoder here is not the one that embedded the documents.
+    """
+    field = manifest.fields[name]
+    encoder = open_encoder(field.encoder, dict(field.options), models)
+    if encoder.spec.id != field.spec.id:
+        raise SnapshotError(
+            f"field {name!r} of snapshot {manifest.id} was embedded by {field.spec.id}, but the encoder "
+            f"{field.encoder!r} here is {encoder.spec.id}",
+            todo="build again, or install the same weights",
+        )
+    index: Index = registry.load("index", field.kind).open(paths.field(name))
+    return VectorField(name, index, snapshot.open_rows(paths, name), encoder, field.search)
+
+
+def _unit(vector: Vectors) -> Vectors:
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 0 else vector
