@@ -12,6 +12,7 @@ import pyarrow as pa
 from findling import schema
 from findling.config import Options, convert
 from findling.errors import ConfigError
+from findling.schema import Drop
 from findling.sources import openlibrary_lines as dump
 from findling.sources import openlibrary_tables as tables
 from findling.sources import text
@@ -99,11 +100,10 @@ class OpenLibrary:
         by_author = "authors" in self.tables
 
         def parse(batch: pa.RecordBatch) -> pa.RecordBatch:
-            lines = batch.column("line")
-            places, wanted, drops = dump.cut(lines, tables.kinds("edition"))
-            chosen, sifted = dump.sift(lines, places, wanted, hints)
-            parsed, refused = tables.parse_lines(places.take(chosen), tables.Edition, row, tables.EDITIONS)
-            drops += [*sifted, *refused]
+            drops: list[Drop] = []
+            sifted = dump.sifted(batch.column("line"), tables.kinds("edition"), hints, drops)
+            parsed, refused = tables.parse_lines(sifted, tables.Edition, row, tables.EDITIONS)
+            drops += refused
             if by_author:
                 # Rows are multiplied here, so what the filter drops has to be counted before.
                 parsed, filtered = where.apply(parsed)
@@ -118,7 +118,8 @@ class OpenLibrary:
         by_author = "authors" in self.tables
 
         def parse(batch: pa.RecordBatch) -> pa.RecordBatch:
-            places, drops = tables.cut_all(batch.column("line"), "work")
+            drops: list[Drop] = []
+            places = tables.cut_all(batch.column("line"), "work", drops)
             parsed, refused = tables.parse_lines(places, tables.Work, row, tables.WORKS)
             parsed = tables.one_row_per_author(parsed) if by_author else parsed
             return schema.with_drops(parsed, [*drops, *refused])
@@ -127,7 +128,8 @@ class OpenLibrary:
 
 
 def _authors(batch: pa.RecordBatch) -> pa.RecordBatch:
-    places, drops = tables.cut_all(batch.column("line"), "author")
+    drops: list[Drop] = []
+    places = tables.cut_all(batch.column("line"), "author", drops)
     parsed, refused = tables.parse_lines(places, tables.Author, tables.author_row, tables.AUTHORS)
     return schema.with_drops(parsed, [*drops, *refused])
 

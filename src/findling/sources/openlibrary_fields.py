@@ -61,6 +61,8 @@ _JUVENILE = re.compile(
 )
 JUVENILE_HINT = "juvenile|children|young|picture|board|movable"
 """Whatever `is_juvenile` accepts holds one of these, in any case."""
+_FICTION_HINTS = tuple(FICTION_HINT.split("|"))
+_JUVENILE_HINTS = tuple(JUVENILE_HINT.split("|"))
 
 
 def text(value: Any) -> str | None:
@@ -83,12 +85,34 @@ def prose(value: Any) -> str | None:
 
 def texts(*values: Any) -> list[str]:
     """The texts of lists, of single texts and of text objects, each once, in order, ignoring case."""
-    return list(_by_fold(values).values())
+    found: dict[str, str] = {}
+    for value in values:
+        for each in value if type(value) is list else (value,):
+            if told := text(each):
+                found.setdefault(told.casefold(), told)
+    return list(found.values())
 
 
 def subjects(*values: Any) -> list[str]:
     """Headings, each once, without those that say how a copy can be had."""
-    return [told for fold, told in _by_fold(values).items() if fold.rstrip(".") not in NOISE]
+    return headings(*values)[0]
+
+
+def headings(*values: Any) -> tuple[list[str], bool, bool]:
+    """`subjects`, and whether they are of fiction and of juvenile books."""
+    found: dict[str, str] = {}
+    fiction = juvenile = False
+    for value in values:
+        if value is None:
+            continue
+        for each in value if type(value) is list else (value,):
+            heading = _heading(each) if type(each) is str else _heading(text(each) or "")
+            if heading is not None and heading[0] not in found:
+                fold, told, is_one, is_other = heading
+                found[fold] = told
+                fiction |= is_one
+                juvenile |= is_other
+    return list(found.values()), fiction, juvenile
 
 
 def title(record_title: Any, prefix: Any, full: Any) -> str | None:
@@ -174,8 +198,11 @@ def keys(value: Any) -> list[str]:
 
 def languages(value: Any) -> list[str]:
     """Language codes (MARC, three letters) in lower case, from keys, objects and bare texts."""
-    codes = [code.lower() if code.isascii() else code for code in keys(value)]
-    return list(dict.fromkeys(codes)) if len(codes) > 1 else codes
+    if type(value) is list and len(value) == 1 and type(value[0]) is dict:
+        only = value[0].get("key")
+        if type(only) is str and (code := _code(only)):
+            return [code]
+    return list(dict.fromkeys([_code(key) for key in keys(value)]))
 
 
 def by_statement(value: Any) -> list[str]:
@@ -190,24 +217,14 @@ def by_statement(value: Any) -> list[str]:
     return [] if not first or _NOT_A_WRITER.match(first) or len(first) > 200 else [first]
 
 
-def is_fiction(headings: Iterable[str]) -> bool:
+def is_fiction(told: Iterable[str]) -> bool:
     """Whether some heading names fiction by whole words, and is not about fiction nor nonfiction."""
-    return classes(headings)[0]
+    return headings(list(told))[1]
 
 
-def is_juvenile(headings: Iterable[str]) -> bool:
+def is_juvenile(told: Iterable[str]) -> bool:
     """Whether some heading says that the book is for readers under 18, and is not a study of such books."""
-    return classes(headings)[1]
-
-
-def classes(headings: Iterable[str]) -> tuple[bool, bool]:
-    """`is_fiction` and `is_juvenile` at once."""
-    fiction = juvenile = False
-    for heading in headings:
-        one, other = _classes(heading)
-        fiction |= one
-        juvenile |= other
-    return fiction, juvenile
+    return headings(list(told))[2]
 
 
 # Headings, dates and paginations repeat, so what they say is remembered.
@@ -215,10 +232,26 @@ _remembered = lru_cache(maxsize=1 << 15)
 
 
 @_remembered
-def _classes(heading: str) -> tuple[bool, bool]:
-    """Whether a heading names fiction, and whether juvenile books."""
-    fiction = _FICTION.search(heading) is not None and _ABOUT_BOOKS.search(heading) is None
-    return fiction, _JUVENILE.search(heading) is not None and "criticism" not in heading.lower()
+def _heading(told: str) -> tuple[str, str, bool, bool] | None:
+    """A heading without case and as it is, and whether it names fiction and juvenile books; None: noise."""
+    told = " ".join(told.split())
+    fold = told.casefold()
+    if not told or fold.rstrip(".") in NOISE:
+        return None
+    # A search for plain words is ten times as fast as one for a pattern, and nearly always enough.
+    fiction = juvenile = False
+    if any(hint in fold for hint in _FICTION_HINTS):
+        fiction = _FICTION.search(told) is not None and _ABOUT_BOOKS.search(told) is None
+    if any(hint in fold for hint in _JUVENILE_HINTS):
+        juvenile = _JUVENILE.search(told) is not None and "criticism" not in fold
+    return fold, told, fiction, juvenile
+
+
+@_remembered
+def _code(key: str) -> str:
+    """A language code out of a key."""
+    code = key[key.rfind("/") + 1 :].strip()
+    return code.lower() if code.isascii() else code
 
 
 @_remembered
@@ -231,19 +264,6 @@ def _first_year(told: str) -> int | None:
 def _most_pages(told: str) -> int | None:
     counts = [int(digits) for digits in _NUMBERS.findall(told) if len(digits) < 9]
     return max((count for count in counts if 0 < count < MOST_PAGES), default=None)
-
-
-def _by_fold(values: Iterable[Any]) -> dict[str, str]:
-    """Texts by what they are when case is ignored."""
-    found: dict[str, str] = {}
-    for value in values:
-        if value is None:
-            continue
-        for each in value if type(value) is list else (value,):
-            told = " ".join(each.split()) if type(each) is str else text(each)
-            if told:
-                found.setdefault(told.casefold(), told)
-    return found
 
 
 def _names(value: Any) -> Iterator[str]:

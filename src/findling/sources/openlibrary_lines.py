@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from findling.filters import Where
 
 DETAIL_LENGTH = 2000
-_TAB, _RETURN, _BACKSLASH, _CLOSE = 9, 13, 92, 125
+_TAB, _BREAK, _RETURN, _BACKSLASH, _CLOSE = 9, 10, 13, 92, 125
 _MOST_YEARS = 200
+_BLOCK_BYTES = 8 << 20
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
@@ -61,6 +62,14 @@ class Cut:
         return len(self.json)
 
 
+def blocks(lines: pa.Array) -> Iterator[pa.Array]:
+    """Lines in portions that fit in a core's cache, since they are gone over several times."""
+    share = max(lines.nbytes // _BLOCK_BYTES, 1)
+    rows = max(len(lines) // share, 1)
+    for first in range(0, len(lines), rows):
+        yield lines.slice(first, rows)
+
+
 def cut(lines: pa.Array, kind: bytes) -> tuple[Cut, npt.NDArray[np.bool_], list[Drop]]:
     """Every line's places, which of them are records of `kind` (b"/type/edition"), and the other lines.
 
@@ -68,14 +77,15 @@ def cut(lines: pa.Array, kind: bytes) -> tuple[Cut, npt.NDArray[np.bool_], list[
     """
     octets, bounds = octets_of(lines)
     starts, ends = bounds[:-1], bounds[1:]
-    ends = ends - _ends_with(octets, starts, ends, 10)
+    ends = ends - _ends_with(octets, starts, ends, _BREAK)
     ends = ends - _ends_with(octets, starts, ends, _RETURN)
     tabs = positions(octets, _TAB)
     padded = np.append(tabs, np.full(4, len(octets) + 1))
     first = np.searchsorted(tabs, starts)
     of_five = padded[first + 3] < ends
-    is_record = of_five & _begins_with(octets, starts, padded[first], b"/type/")
-    is_kind = is_record & _begins_with(octets, starts, padded[first], kind, whole=True)
+    is_kind = of_five & _begins_with(octets, starts, padded[first], kind, whole=True)
+    others = of_five & ~is_kind
+    is_record = others & _begins_with(octets, starts, padded[first], b"/type/") if others.any() else others
     named = kind.rpartition(b"/")[2].decode()
     article = "an" if named[0] in "aeiou" else "a"
     drops = [
@@ -83,10 +93,10 @@ def cut(lines: pa.Array, kind: bytes) -> tuple[Cut, npt.NDArray[np.bool_], list[
     ]
     drops += [
         Drop(f"not {article} {named}", 1, excerpt(octets, starts[at], ends[at]))
-        for at in np.flatnonzero(of_five & ~is_record)
+        for at in np.flatnonzero(others & ~is_record)
     ]
-    if others := int(np.count_nonzero(is_record & ~is_kind)):
-        drops.append(Drop(f"not {article} {named}", others))
+    if count := int(np.count_nonzero(is_record)):
+        drops.append(Drop(f"not {article} {named}", count))
     places = Cut(octets, starts, padded[first] + 1, padded[first + 1], padded[first + 3] + 1, ends)
     return places, is_kind, drops
 
@@ -97,30 +107,41 @@ def excerpt(octets: Octets, start: int, end: int) -> str:
     return told[:DETAIL_LENGTH]
 
 
-def sift(
-    lines: pa.Array, places: Cut, wanted: npt.NDArray[np.bool_], hints: Iterable[Hint]
-) -> tuple[Positions, list[Drop]]:
-    """The places of lines that might pass, and how many cannot, by reason.
+def sifted(lines: pa.Array, kind: bytes, hints: list[Hint], drops: list[Drop]) -> Iterator[Cut]:
+    """The lines of `kind` that might pass, block by block; all others are told in `drops`."""
+    for block in blocks(lines):
+        might, cannot = sift(block, kind, hints)
+        places, wanted, others = cut(might, kind)
+        drops += [*cannot, *others]
+        yield places.take(wanted)
 
-    A line goes on in any case if it does not end like a JSON object (it may be cut short, which is to be
-    told) or if it holds an escape such as \\u0065, behind which ASCII may hide.
+
+def sift(lines: pa.Array, kind: bytes, hints: Iterable[Hint]) -> tuple[pa.Array, list[Drop]]:
+    """The lines that might pass, and how many cannot, by reason.
+
+    A line goes on in any case if it does not look like a whole record of `kind` (what is wrong with it is to
+    be told), or if it holds an escape such as \\u0065, behind which ASCII may hide.
     """
-    chosen = np.flatnonzero(wanted)
-    hints = list(hints)
     drops: list[Drop] = []
-    if not hints or not len(chosen):
-        return chosen, drops
-    always = ~_ends_with(places.octets, places.json, places.end, _CLOSE)
-    always[_lines_with_escapes(places)] = True
-    candidates = lines if len(chosen) == len(lines) else lines.take(pa.array(chosen))
+    always: npt.NDArray[np.bool_] | None = None
     for hint in hints:
-        might = pc.match_substring_regex(candidates, hint.pattern).to_numpy(zero_copy_only=False)
-        might |= always[chosen]
+        if always is None:
+            always = _must_be_parsed(lines, kind)
+        might = pc.match_substring_regex(lines, hint.pattern).to_numpy(zero_copy_only=False) | always
         if cannot := len(might) - int(np.count_nonzero(might)):
             drops.append(Drop(hint.reason, cannot))
-            chosen = chosen[might]
-            candidates = candidates.filter(pa.array(might))
-    return chosen, drops
+            lines, always = lines.filter(pa.array(might)), always[might]
+    return lines, drops
+
+
+def _must_be_parsed(lines: pa.Array, kind: bytes) -> npt.NDArray[np.bool_]:
+    octets, bounds = octets_of(lines)
+    starts, ends = bounds[:-1], bounds[1:]
+    whole = _begins_with(octets, starts, ends, kind + b"\t")
+    whole &= _ends_with(octets, starts, ends, _BREAK) & _ends_with(octets, starts, ends - 1, _CLOSE)
+    must: npt.NDArray[np.bool_] = ~whole
+    must[_lines_with_escapes(octets, ends)] = True
+    return must
 
 
 def hints(where: Where, early: frozenset[str], present: int) -> list[Hint]:
@@ -153,10 +174,6 @@ def _implied(part: Any, present: int) -> str | None:
         pattern = _date_holding(years) if 0 < len(years) <= _MOST_YEARS else None
     elif bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(value)):
         pattern = 'languages"' + _usual(': [{"key": "', rf'[^"]*(?i:{value})')
-    elif bound.column == "pages" and bound.op in {"=", ">", ">="} and isinstance(value, int) and value > 9:
-        digits = len(str(value + (bound.op == ">")))
-        counted = _usual(": ", rf"(?:\d{{{digits}}}|\d+[.eE]|[^\d])")
-        pattern = rf'number_of_pages"{counted}|pagination"'
     return pattern
 
 
@@ -176,15 +193,15 @@ def _date_holding(years: list[int]) -> str:
     return rf'publish_date"\s*:\s*(?:[^"\s]|"[^"\\]*(?:\\|{numbers}))'
 
 
-def _lines_with_escapes(places: Cut) -> Positions:
+def _lines_with_escapes(octets: Octets, ends: Positions) -> Positions:
     """Lines in which an escape may stand for an ASCII digit or letter: \\u0030 to \\u007f."""
-    slashes = positions(places.octets, _BACKSLASH)
-    slashes = slashes[slashes + 4 < len(places.octets)]
+    slashes = positions(octets, _BACKSLASH)
+    slashes = slashes[slashes + 4 < len(octets)]
     for ahead, octet in ((1, ord("u")), (2, ord("0")), (3, ord("0"))):
-        slashes = slashes[places.octets[slashes + ahead] == octet]
-    high = places.octets[slashes + 4]
+        slashes = slashes[octets[slashes + ahead] == octet]
+    high = octets[slashes + 4]
     slashes = slashes[(high >= ord("3")) & (high <= ord("7"))]
-    return np.unique(np.searchsorted(places.end, slashes, side="right"))
+    return np.unique(np.searchsorted(ends, slashes, side="right"))
 
 
 def _ends_with(octets: Octets, starts: Positions, ends: Positions, octet: int) -> npt.NDArray[np.bool_]:

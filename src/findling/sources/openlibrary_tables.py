@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,7 +16,7 @@ from msgspec import Struct
 from findling import schema
 from findling.schema import Drop
 from findling.sources import openlibrary_fields as fields
-from findling.sources.openlibrary_lines import Cut, cut, excerpt
+from findling.sources.openlibrary_lines import Cut, blocks, cut, excerpt
 
 TEXTS = pa.list_(pa.string())
 COLUMNS = pa.schema(
@@ -101,29 +103,35 @@ Row = tuple[Any, ...]
 
 
 def parse_lines(
-    lines: Cut, kind: type[Any], row: Callable[[str, Any], Row | str], columns: pa.Schema
+    cuts: Iterable[Cut], kind: type[Any], row: Callable[[str, Any], Row | str], columns: pa.Schema
 ) -> tuple[pa.RecordBatch, list[Drop]]:
     """Each line's JSON as a row of `columns`, or the reason (a text) why it gives none."""
     decode = msgspec.json.Decoder(kind).decode
-    octets = memoryview(lines.octets)  # type: ignore[arg-type]  # arrays are buffers since Python 3.12
-    places = (lines.start, lines.key, lines.key_end, lines.json, lines.end)
     drops: list[Drop] = []
+    rows: list[Row] = []
     batches = []
-    # Few rows at a time, so that they are still in the processor's cache when they become columns.
-    for first in range(0, max(len(lines), 1), _ROWS_AT_ONCE):
-        some = (place[first : first + _ROWS_AT_ONCE].tolist() for place in places)
-        rows: list[Row] = []
-        for begin, key, key_end, start, end in zip(*some, strict=True):
-            try:
-                record = decode(octets[start:end])
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                record = _second_try(bytes(octets[start:end]), decode)
-            name = str(octets[key:key_end], "utf-8", "replace").rpartition("/")[2].strip()
-            found = "not JSON" if record is None else row(name, record) if name else "no key"
-            if isinstance(found, str):
-                drops.append(Drop(found, 1, excerpt(lines.octets, begin, end)))
-            else:
-                rows.append(found)
+    for lines in cuts:
+        octets = memoryview(lines.octets)  # type: ignore[arg-type]  # arrays are buffers since Python 3.12
+        places = (lines.start, lines.key, lines.key_end, lines.json, lines.end)
+        for first in range(0, len(lines), _ROWS_AT_ONCE):
+            some = (place[first : first + _ROWS_AT_ONCE].tolist() for place in places)
+            with _without_collection():
+                for begin, key, key_end, start, end in zip(*some, strict=True):
+                    try:
+                        record = decode(octets[start:end])
+                    except (msgspec.MsgspecError, UnicodeDecodeError):
+                        record = _second_try(bytes(octets[start:end]), decode)
+                    name = str(octets[key:key_end], "utf-8", "replace").rpartition("/")[2].strip()
+                    found = "not JSON" if record is None else row(name, record) if name else "no key"
+                    if isinstance(found, str):
+                        drops.append(Drop(found, 1, excerpt(lines.octets, begin, end)))
+                    else:
+                        rows.append(found)
+            if len(rows) >= _ROWS_AT_ONCE:
+                # They become columns while they are still in the processor's cache.
+                batches.append(_batch(rows, columns))
+                rows = []
+    if rows or not batches:
         batches.append(_batch(rows, columns))
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches), drops
 
@@ -138,9 +146,11 @@ def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str
             return "no title"
         cover = fields.cover(edition.covers)
         languages = fields.languages(edition.languages)
-        subjects = fields.subjects(edition.subjects) if edition.subjects else []
-        genres = fields.subjects(edition.genres) if edition.genres else []
-        fiction, juvenile = fields.classes([*subjects, *genres])
+        subjects, fiction, juvenile = fields.headings(edition.subjects)
+        genres: list[str] = []
+        if edition.genres:
+            genres, also_fiction, also_juvenile = fields.headings(edition.genres)
+            fiction, juvenile = fiction or also_fiction, juvenile or also_juvenile
         works = fields.keys(edition.works)
         has_isbn = edition.isbn_10 or edition.isbn_13
         return (
@@ -232,10 +242,15 @@ def kinds(kind: str) -> bytes:
     return f"/type/{kind}".encode()
 
 
-def cut_all(lines: pa.Array, kind: str) -> tuple[Cut, list[Drop]]:
-    """The lines of one type, and those that are no dump lines; other types are another table's."""
-    places, is_kind, drops = cut(lines, kinds(kind))
-    return places.take(is_kind), [drop for drop in drops if drop.detail is not None]
+def cut_all(lines: pa.Array, kind: str, drops: list[Drop]) -> Iterator[Cut]:
+    """The lines of one type, block by block; those that are no dump lines are told in `drops`.
+
+    Lines of other types are another table's.
+    """
+    for block in blocks(lines):
+        places, is_kind, told = cut(block, kinds(kind))
+        drops += (drop for drop in told if drop.detail is not None)
+        yield places.take(is_kind)
 
 
 def _with_work(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
@@ -248,9 +263,10 @@ def _with_work(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> dict[str,
     )
     rows: list[Row] = []
     for (subjects, description, genres), (more, other, first_year) in zip(own, of_work, strict=True):
-        together = fields.texts(subjects or [], more or [])
-        headings = [*together, *(genres or [])]
-        rows.append((together, description or other, first_year, *fields.classes(headings)))
+        together, fiction, juvenile = fields.headings(subjects, more)
+        _, also_fiction, also_juvenile = fields.headings(genres)
+        told = (fiction or also_fiction, juvenile or also_juvenile)
+        rows.append((together, description or other, first_year, *told))
     names = ["subjects", "description", "first_year", "fiction", "juvenile"]
     made = _batch(rows, pa.schema([COLUMNS.field(name) for name in names]))
     return dict(zip(names, made.columns, strict=True))
@@ -266,6 +282,18 @@ def _authors(lists: list[list[list[str | None] | None]]) -> Iterator[list[str]]:
 def _newest_first(revision: Any) -> int:
     number = revision if isinstance(revision, int) and 0 <= revision < 2**40 else 0
     return -number * _PLACES
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage collection meanwhile: rows hold no cycles, and looking for some takes half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _batch(rows: list[Row], columns: pa.Schema) -> pa.RecordBatch:

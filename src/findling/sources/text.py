@@ -8,6 +8,8 @@ as they were read, each line with its own line break.
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -22,7 +24,9 @@ from findling.sources.base import Split
 
 LINES = pa.schema([("line", pa.binary())])
 SPLIT_BYTES = 64 << 20
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 32 << 20
+_KEPT_BUFFERS = 2
+_MARGIN = 64 << 10  # read beyond a split, so that its last line is whole
 _LONGEST_LINE = 1 << 30  # a batch's offsets have 31 bits
 _BLOCK = 1 << 20  # what fits in a core's cache while it is searched
 _BOM = b"\xef\xbb\xbf"
@@ -146,7 +150,7 @@ def _chunks(file: BinaryIO, split: Split) -> Iterator[Octets]:
         file.seek(offset)
     carried = np.empty(0, np.uint8)
     while True:
-        octets = _more(file, carried)
+        octets = _more(file, carried, None if end is None else end - offset - len(carried))
         ended = len(octets) == len(carried)
         first = 3 if offset == 0 and octets[:3].tobytes() == _BOM else 0
         if skipping:
@@ -168,9 +172,15 @@ def _chunks(file: BinaryIO, split: Split) -> Iterator[Octets]:
             raise SourceError(f"{split.path}: a line is longer than 1 GiB", todo="is it a text file?")
 
 
-def _more(file: Any, carried: Octets) -> Octets:
-    """What was carried over, followed by the next megabytes: less only where the file ends."""
-    octets = np.empty(len(carried) + max(CHUNK_BYTES, len(carried)), np.uint8)
+def _more(file: Any, carried: Octets, left: int | None) -> Octets:
+    """What was carried over, followed by the next megabytes: less only where the file ends.
+
+    `left` are the bytes up to the split's end; no more than a margin is read beyond them.
+    """
+    wanted = CHUNK_BYTES
+    if left is not None and left < wanted * 3 // 2:
+        wanted = max(left, 0) + _MARGIN
+    octets = _buffer(len(carried) + max(wanted, len(carried)))
     octets[: len(carried)] = carried
     filled = len(carried)
     view = memoryview(octets)  # type: ignore[arg-type]  # arrays are buffers since Python 3.12
@@ -180,6 +190,27 @@ def _more(file: Any, carried: Octets) -> Octets:
             break
         filled += got
     return octets[:filled]
+
+
+_buffers: list[Octets] = []
+_buffers_lock = threading.Lock()
+
+
+def _buffer(size: int) -> Octets:
+    """Room for `size` bytes; large memory that nobody refers to any more is used again.
+
+    Fresh pages from the system cost more than reading into them.
+    """
+    with _buffers_lock:
+        if size > 2 * CHUNK_BYTES:
+            return np.empty(size, np.uint8)
+        for buffer in _buffers:
+            if sys.getrefcount(buffer) == 3 and len(buffer) >= size:  # the list, this name and the call
+                return buffer[:size]
+        octets = np.empty(2 * CHUNK_BYTES, np.uint8)
+        if len(_buffers) < _KEPT_BUFFERS:
+            _buffers.append(octets)
+        return octets[:size]
 
 
 def _after_break(octets: Octets, start: int) -> int:
