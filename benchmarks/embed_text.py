@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from findling.encoders.texts import Tokenizer, unit
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
-TORCH_BATCH = (32, 64, 128)
-ONNX_TOKENS = (512, 1024, 4096)
+# The first was the fastest when all were tried; --quick takes it alone, with a batch per core.
+TORCH_BATCH = [16, 32, 64]
+ONNX_TOKENS = [1024, 512, 4096]
 
 
 def read_titles(count: int) -> list[str]:
@@ -49,40 +51,52 @@ def open_ours(cores: int, cache: Path) -> Embed:
     return lambda texts: encoder.embed_texts(list(texts))
 
 
-def open_torch(files: hub.Files, cores: int, batch: int) -> Embed:
+def open_torch(files: hub.Files, cores: int, batch: int, *, together: bool) -> Embed:
+    """One model on all cores `together`, or a model for each core with its share of the texts."""
     import torch
     from sentence_transformers import SentenceTransformer
 
-    torch.set_num_threads(cores)
-    model = SentenceTransformer(str(files.paths[hub.CONFIG].parent), device="cpu", local_files_only=True)
+    home = str(files.paths[hub.CONFIG].parent)
+    parts = 1 if together else cores
+    models = [SentenceTransformer(home, device="cpu", local_files_only=True) for _ in range(parts)]
+
+    def share(part: int, texts: Sequence[str]) -> Vectors:
+        vectors: Vectors = models[part].encode(
+            list(texts[part::parts]), batch_size=batch, normalize_embeddings=True, show_progress_bar=False
+        )
+        return vectors
 
     def embed(texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = model.encode(
-            list(texts), batch_size=batch, normalize_embeddings=True, show_progress_bar=False
-        )
+        torch.set_num_threads(cores // parts)
+        vectors = np.empty((len(texts), 384), np.float32)
+        with ThreadPoolExecutor(parts) as pool:
+            for part, found in enumerate(pool.map(share, range(parts), [texts] * parts)):
+                vectors[part::parts] = found
         return vectors
 
     return embed
 
 
-def open_onnx(files: hub.Files, cores: int, tokens_in_batch: int) -> Embed:
+def open_onnx(files: hub.Files, cores: int, tokens_in_batch: int, *, together: bool) -> Embed:
+    """Each batch on all cores `together`, or a batch on each core."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores
+    options.intra_op_num_threads = cores if together else 1
     options.inter_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "model.onnx"
-        path.write_bytes(fused_graph(files))
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(fused_graph(files), options, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer(files.paths[hub.TOKENIZER], 256, special=True)
 
     def embed(texts: Sequence[str]) -> Vectors:
         tokens = tokenizer(texts)
         vectors = np.empty((len(texts), 384), np.float32)
-        for rows in bert._batches(np.array([len(ids) for ids in tokens]), tokens_in_batch):
+
+        def run(rows: NDArray[np.intp]) -> None:
             (states,) = session.run(None, {"ids": np.array([tokens[row] for row in rows], np.int32)})
             vectors[rows] = unit(states.mean(axis=1))
+
+        with ThreadPoolExecutor(1 if together else cores) as pool:
+            list(pool.map(run, bert._batches(np.array([len(ids) for ids in tokens]), tokens_in_batch)))
         return vectors
 
     return embed
@@ -149,7 +163,7 @@ def fused_graph(files: hub.Files) -> bytes:
     return helper.make_model(graph, opset_imports=versions, ir_version=8).SerializeToString()
 
 
-def fastest(opened: dict[int, Embed], titles: Sequence[str]) -> tuple[int, Embed]:
+def fastest(opened: dict[str, Embed], titles: Sequence[str]) -> tuple[str, Embed]:
     """Of one peer's settings, that which embeds a few titles fastest."""
 
     def seconds(embed: Embed) -> float:
@@ -161,6 +175,19 @@ def fastest(opened: dict[int, Embed], titles: Sequence[str]) -> tuple[int, Embed
     taken = {setting: seconds(embed) for setting, embed in opened.items()}
     best = min(taken, key=lambda setting: taken[setting])
     return best, opened[best]
+
+
+def settings(
+    open_peer: Callable[..., Embed], files: hub.Files, cores: int, sizes: list[int]
+) -> dict[str, Embed]:
+    """One peer opened with each size of batch, in both ways of using the cores."""
+    return {
+        f"batch {size}, {'cores together' if together else 'a batch per core'}": open_peer(
+            files, cores, size, together=together
+        )
+        for size in sizes
+        for together in ((True, False) if len(sizes) > 1 else (False,))
+    }
 
 
 def main() -> None:
@@ -176,19 +203,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         embeds["ours"] = open_ours(cores, Path(cache))
         missing = {}
-        trial = titles[:512]
-        try:
-            sizes = ONNX_TOKENS[1:2] if chosen.quick else ONNX_TOKENS
-            best, embed = fastest({size: open_onnx(files, cores, size) for size in sizes}, trial)
-            embeds["onnxruntime-fp32"], setting["onnxruntime_tokens_in_batch"] = embed, best
-        except ImportError as error:
-            missing["onnxruntime-fp32"] = f"not installed: {error.name}"
-        try:
-            sizes = TORCH_BATCH[1:2] if chosen.quick else TORCH_BATCH
-            best, embed = fastest({size: open_torch(files, cores, size) for size in sizes}, trial)
-            embeds["sentence-transformers-torch"], setting["torch_batch"] = embed, best
-        except ImportError as error:
-            missing["sentence-transformers-torch"] = f"not installed: {error.name}"
+        trial = titles[:256]
+        for name, open_peer, sizes in (
+            ("onnxruntime-fp32", open_onnx, ONNX_TOKENS),
+            ("sentence-transformers-torch", open_torch, TORCH_BATCH),
+        ):
+            try:
+                ways = settings(open_peer, files, cores, sizes[:1] if chosen.quick else sizes)
+            except ImportError as error:
+                missing[name] = f"not installed: {error.name}"
+            else:
+                setting[name], embeds[name] = fastest(ways, trial)
         setting |= {"missing": missing} if missing else {}
         ours = embeds["ours"](trial)
         setting["mean_cosine_of_ours_to"] = {

@@ -307,3 +307,25 @@ def test_batches_hold_one_length_and_a_bounded_number_of_tokens() -> None:
     batches = [rows.tolist() for rows in bert._batches(lengths, 10)]
     assert batches == [[5], [0, 2], [4], [1, 3, 6]]
     assert list(bert._batches(np.array([], int), 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "before", "after"),
+    [
+        ("avx2 avx512f avx512bw avx512dq avx512vl avx512_vnni", None, "AVX512"),
+        ("avx2 avx512f avx512bw avx512dq avx512vl avx512_vnni", "AVX2", "AVX2"),
+        ("avx2 avx512f avx512bw avx512dq avx512vl", None, None),
+        ("avx2", None, None),
+    ],
+)
+def test_wide_instructions_are_used_where_they_are_no_burden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, before: str | None, after: str | None
+) -> None:
+    monkeypatch.delenv("CT2_FORCE_CPU_ISA", raising=False)
+    if before:
+        monkeypatch.setenv("CT2_FORCE_CPU_ISA", before)
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    ct2.prefer_wide_instructions(tmp_path / "cpuinfo")
+    assert os.environ.pop("CT2_FORCE_CPU_ISA", None) == after
+    ct2.prefer_wide_instructions(tmp_path / "missing")
+    assert "CT2_FORCE_CPU_ISA" not in os.environ

@@ -140,6 +140,7 @@ class _Model:
     """A loaded network with its tokenizer."""
 
     def __init__(self, path: Path, spec: EncoderSpec, options: Options) -> None:
+        ct2.prefer_wide_instructions()
         import ctranslate2
 
         self.tokenizer = Tokenizer(path / TOKENIZER, int(spec.options["max_tokens"]), special=True)

@@ -80,6 +80,24 @@ class Architecture(msgspec.Struct, frozen=True):
             raise EncoderError(f"{where} lacks {error}, or has a value there that is not known") from error
 
 
+_WIDE = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}
+
+
+def prefer_wide_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Lets CTranslate2 use AVX-512 where the processor is of a kind that does not slow down for it.
+
+    The library takes it only when an environment variable says so, and reads that when it first runs, so this
+    comes before. A choice made outside stands. Worth a fifth of the time (decision 3).
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    if set(flags) >= _WIDE:
+        os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
+
+
 def converted_path(cache: Path, sha256: dict[str, str], precision: str) -> Path:
     """Where the converted form of these files is kept: its name is the hash of all that decides it."""
     facts = [LAYOUT, precision, *(sha256[name] for name in (CONFIG, TOKENIZER, WEIGHTS))]
