@@ -97,6 +97,10 @@ class Archive:
         """Let go of the file."""
         self._file.close()
 
+    def forget(self) -> None:
+        """Drop the list of members, which is read again when it is asked for."""
+        self._members = self._by_name = None
+
     def __del__(self) -> None:
         # Who still reads an archive that others have done with keeps it; the last one closes it.
         if hasattr(self, "_file"):
