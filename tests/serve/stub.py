@@ -1,18 +1,24 @@
 """A stand-in for the search service: the HTTP shapes that the page talks to, over books held in memory.
 
-It is for the page's tests only. Its "search" counts shared words, and likeness is shared subjects, so that
-answers are quick and always the same. It keeps no state between requests; a test that wants a failure
+It is for the page's tests only. Its "search" counts shared words, likeness is shared subjects, and pictures look
+alike where their colours do, so that answers are quick and always the same. It keeps no state between requests; a test that wants a failure
 intercepts the request.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import colorsys
+import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, UnidentifiedImageError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -110,7 +116,8 @@ COLLECTIONS: list[Row] = [
         "title": "title",
         "columns": [column for column in DOCUMENTS["books"][0] if column != "id"],
         "facets": ["year", "subjects", "language"],
-        "fields": ["text"],
+        "fields": ["text", "cover"],
+        "modalities": {"text": ["text"], "cover": ["text", "image"]},
         "modes": ["hybrid", "semantic", "lexical"],
         "picture": "cover_url",
         "examples": [
@@ -130,6 +137,7 @@ COLLECTIONS: list[Row] = [
         "columns": ["title", "views"],
         "facets": [],
         "fields": ["text"],
+        "modalities": {"text": ["text"]},
         "modes": ["hybrid", "semantic", "lexical"],
         "picture": None,
         "examples": ["long whales"],
@@ -177,38 +185,74 @@ def _marks(document: Row, words: set[str]) -> dict[str, list[list[int]]]:
     return found
 
 
+def hue_of(identity: str) -> int:
+    """The colour of a document's picture, in degrees."""
+    return zlib.crc32(identity.encode()) % 360
+
+
+def _hue_in(image: str) -> float:
+    """The colour in the corner of a picture, in degrees."""
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(image, validate=True))).convert("RGB")
+    except (binascii.Error, UnidentifiedImageError):
+        raise BadRequest("the picture cannot be decoded: not a picture") from None
+    red, green, blue = (value / 255 for value in picture.resize((8, 8)).crop((0, 0, 1, 1)).tobytes())
+    return colorsys.rgb_to_hls(red, green, blue)[0] * 360
+
+
+def _alike(document: Row, hue: float | None) -> float:
+    """How much a document's picture looks like a colour: 0 to 1, and 0 for one that has no picture."""
+    if hue is None or not document.get("cover_url"):
+        return 0.0
+    apart = abs(hue_of(document["id"]) - hue) % 360
+    return 1 - min(apart, 360 - apart) / 180
+
+
+def _hue_asked(body: Row, liked: Row | None) -> float | None:
+    """The colour that a request asks for, if it asks for one."""
+    if body.get("image"):
+        return _hue_in(body["image"])
+    if body.get("field") != "cover" or liked is None:
+        return None
+    if not liked.get("cover_url"):
+        raise BadRequest("no vector field can take this query")
+    return float(hue_of(liked["id"]))
+
+
 def search(collection: Row, body: Row) -> Row:
     """The answer to one search request, in the shape that the service documents."""
     documents = [one for one in DOCUMENTS[collection["name"]] if _passes(one, body.get("where") or "")]
     liked = next((one for one in DOCUMENTS[collection["name"]] if one["id"] == body.get("like")), None)
+    hue = _hue_asked(body, liked)
     words = _words(body.get("q") or "")
     scored = []
     for one in documents:
-        if liked is not None:
-            score = (
-                len(set(one.get("subjects", [])) & set(liked.get("subjects", []))) if one is not liked else 0
-            )
-        else:
-            score = len(words & _words(f"{one['title']} {one.get('description', '')}"))
-        if score:
-            scored.append((score, one))
-    scored.sort(key=lambda pair: (-pair[0], pair[1]["id"]))
+        parts: dict[str, float] = {}
+        if shared := len(words & _words(f"{one['title']} {one.get('description', '')}")):
+            parts |= {"text": 0.9 * shared / len(words), "lexical": float(shared)}
+        if liked is not None and hue is None:
+            parts["text"] = float(len(set(one.get("subjects", [])) & set(liked.get("subjects", []))))
+        parts["cover"] = _alike(one, hue)
+        parts = {name: score for name, score in parts.items() if score}
+        if parts and (liked is None or one is not liked):
+            scored.append((sum(parts.values()), one, parts))
+    scored.sort(key=lambda found: (-found[0], found[1]["id"]))
     k, offset = int(body.get("k", 10)), int(body.get("offset", 0))
     hits = [
         {
             "id": one["id"],
             "rank": rank,
             "score": score / (60 + rank),
-            "scores": {"text": 0.9 / rank, "lexical": float(score)},
+            "scores": parts,
             "highlights": _marks(one, words),
             "document": one,
         }
-        for rank, (score, one) in enumerate(scored, start=1)
+        for rank, (score, one, parts) in enumerate(scored, start=1)
     ]
     facets = {}
     for column in body.get("facets") or []:
         values = (
-            v for _, one in scored for v in (one[column] if isinstance(one[column], list) else [one[column]])
+            v for _, one, _ in scored for v in (one[column] if isinstance(one[column], list) else [one[column]])
         )
         counts = Counter(value for value in values if value is not None).most_common(20)
         facets[column] = [{"value": value, "count": count} for value, count in counts]
@@ -243,7 +287,7 @@ def make_app(names: tuple[str, ...] = ("books",)) -> ASGIApp:
         try:
             return JSONResponse(search(collection, await request.json()))
         except BadRequest as error:
-            return _problem(400, "The filter cannot be read", str(error), "bad-where")
+            return _problem(400, "The request cannot be read", str(error), "bad-query")
 
     async def document(request: Request) -> Response:
         rows = DOCUMENTS.get(request.path_params["c"], [])
@@ -255,7 +299,7 @@ def make_app(names: tuple[str, ...] = ("books",)) -> ASGIApp:
         )
 
     async def picture(request: Request) -> Response:
-        turn = sum(request.path_params["id"].encode()) * 47 % 360
+        turn = hue_of(request.path_params["id"])
         drawing = (
             '<svg xmlns="http://www.w3.org/2000/svg" width="240" height="360">'
             f'<rect width="240" height="360" fill="hsl({turn} 40% 35%)"/>'

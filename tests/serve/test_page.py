@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright: the module is not installed")
 
 import uvicorn
-from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
 from starlette.types import ASGIApp
 from stub import PAGE, make_app
 
@@ -192,6 +192,10 @@ def wait_for(page: Page, expression: str) -> None:
 
 def hits(page: Page) -> Any:
     return page.locator("#hits article.card")
+
+
+def likes(inside: Page | Locator) -> Locator:
+    return inside.get_by_role("link", name="More like this")
 
 
 def titles(page: Page) -> list[str]:
@@ -485,7 +489,7 @@ def test_nothing_in_a_document_is_run_or_followed(visit: Visit) -> None:
     assert page.locator("#hits img, #hits script, #narrow img, #asked img").count() == 0
     links = page.locator("a").evaluate_all("all => all.map(one => one.href)")
     assert all(urlsplit(link).scheme == "http" for link in links)
-    page.locator(".like").click()
+    likes(page).click()
     expect(page.locator("#asked .what").first).to_have_text(evil)
     assert said(page) == {"like": ["../x?<b>"]}
     assert page.evaluate("window.hacked") is None
@@ -551,7 +555,7 @@ def test_going_back_restores_the_place_on_the_page(visit: Visit) -> None:
     wait_for(page, "scrollY > 600")
     place = page.evaluate("scrollY")
     # By its address, not by the mouse, which would scroll.
-    page.locator(".like").nth(10).evaluate("link => link.click()")
+    likes(page).nth(10).evaluate("link => link.click()")
     expect(page.locator("#asked li")).to_have_count(1)
     wait_for(page, "scrollY === 0")
     page.go_back()
@@ -696,7 +700,7 @@ def test_a_service_that_stays_busy_is_not_hammered(visit: Visit) -> None:
 def test_a_filter_that_cannot_be_read_is_explained(visit: Visit) -> None:
     page = visit("?q=dracula&where=year%20!!%203", forgive="400")
     expect(page.get_by_role("alert")).to_contain_text("cannot read the filter at 'year !! 3'")
-    expect(page.locator(".failed")).to_contain_text("status 400 · bad-where")
+    expect(page.locator(".failed")).to_contain_text("status 400 · bad-query")
     page.get_by_role("link", name="Search without the filters").click()
     expect(page.locator("#hits h2")).to_have_text(["Dracula"])
 
@@ -780,7 +784,7 @@ def test_the_keyboard_alone_is_enough(visit: Visit) -> None:
     page.keyboard.press("Enter")
     expect(hits(page).nth(0).locator(".details")).to_be_visible()
     page.keyboard.press("Tab")
-    expect(hits(page).nth(0).locator(".like")).to_be_focused()
+    expect(likes(hits(page).nth(0))).to_be_focused()
     assert page.locator(":focus").evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(page.locator("#asked li")).to_have_count(1)

@@ -3,14 +3,16 @@
 import { pictureOf } from "./api.js";
 import { drawnCover, hash } from "./cover.js";
 import { el, excerpt, marked } from "./dom.js";
-import { hasCovers, isBlank, label, parts, titleOf, webAddress, written } from "./fields.js";
+import { hasCovers, isBlank, label, parts, pictureFields, titleOf, webAddress, written, yearsOf } from "./fields.js";
+import { flip } from "./panels.js";
 import { condition } from "./state.js";
 
-const SCORE_NAMES = { text: "Meaning", lexical: "Words", cover: "Cover" };
+const PART_NAMES = { text: "Meaning", lexical: "Words", cover: "Cover" };
+const partName = (part) => PART_NAMES[part] ?? label(part);
 
 let made = 0; // cards so far, for their elements' ids
 
-/** `links` makes addresses: links.like(hit) and links.narrow(column, value, isList) give <a> attributes. */
+/** `links` makes addresses: links.like(hit, field) and links.narrow(expression) give <a> attributes. */
 export function card(hit, collection, links) {
   const document_ = hit.document ?? {};
   const part = parts(collection);
@@ -18,19 +20,18 @@ export function card(hit, collection, links) {
   made += 1;
   const key = `hit-${made}`;
   const covers = hasCovers(collection);
-  const body = el("div", { class: "text" },
-    el("h2", { id: `${key}-title` }, whole(document_, part.title, hit.highlights) ?? title),
-    byline(document_, part, hit.highlights),
-    about(document_, part, hit.highlights));
   const panel = el("div", { id: `${key}-details`, class: "details", hidden: true });
   const toggle = el("button", {
     type: "button", class: "quiet toggle", "aria-expanded": "false", "aria-controls": panel.id, "aria-label": `Details: ${title}`,
   }, "Details");
-  toggle.addEventListener("click", () => open(toggle, panel, () => details(hit, collection, links)));
-  body.append(el("p", { class: "acts" },
-    el("a", { ...links.like(hit), class: "quiet like", "aria-label": `More like this: ${title}` }, "More like this"), toggle));
+  toggle.addEventListener("click", () => flip(toggle, () => details(hit, collection, links, title)));
+  const body = el("div", { class: "text" },
+    el("h2", { id: `${key}-title` }, whole(document_, part.title, hit.highlights) ?? title),
+    byline(document_, part, hit.highlights),
+    about(document_, part, hit.highlights),
+    el("p", { class: "acts" }, alike(hit, collection, links, title), toggle));
   const article = el("article", { class: covers ? "card" : "card plain", tabindex: "-1", "aria-labelledby": `${key}-title` },
-    covers ? cover(hit, collection, title, written(document_[part.by])) : null, body, panel);
+    covers ? cover(hit, collection, title, written(document_[part.by]), toggle) : null, body, panel);
   if (!covers) article.style.setProperty("--spine", `hsl(${hash(title) % 360} 32% 48%)`);
   return el("li", { "data-id": hit.id }, article);
 }
@@ -43,17 +44,19 @@ export function ghosts(collection, count = 6) {
       el("div", { class: "text" }, el("p", {}), el("p", {}), covers ? el("p", {}) : null))));
 }
 
-function open(toggle, panel, make) {
-  const opening = panel.hidden;
-  if (opening && !panel.hasChildNodes()) panel.append(...make());
-  panel.hidden = !opening;
-  toggle.setAttribute("aria-expanded", String(opening));
-  const about_ = toggle.closest(".card").querySelector(".about");
-  if (about_) about_.classList.toggle("all", opening);
+/** Links to what is like it: in everything, and in its picture where it has one that is known. */
+function alike(hit, collection, links, title) {
+  const [field] = pictureFields(collection);
+  const seen = field && collection.picture && !isBlank(hit.document?.[collection.picture]);
+  return [
+    el("a", { ...links.like(hit), class: "quiet", "aria-label": `More like this: ${title}` }, "More like this"),
+    seen ? el("a", { ...links.like(hit, field), class: "quiet", "aria-label": `Looks like this: ${title}` }, "Looks like this") : null,
+  ];
 }
 
-function cover(hit, collection, title, author) {
-  const frame = el("div", { class: "cover" });
+function cover(hit, collection, title, author, toggle) {
+  // Among covers only, where they are all there is to click; the keyboard has the button itself.
+  const frame = el("div", { class: "cover", onclick: () => { if (frame.closest(".covers")) toggle.click(); } });
   const picture = collection.picture ? pictureOf(collection, hit.id, hit.document?.[collection.picture]) : null;
   if (picture === null) {
     frame.append(drawnCover(title, author));
@@ -76,7 +79,9 @@ function whole(document_, column, highlights) {
 }
 
 function byline(document_, part, highlights) {
-  const pieces = [part.by, part.when].map((column) => whole(document_, column, highlights)).filter(Boolean);
+  const years = yearsOf(document_, part);
+  const when = part.when && written(document_[part.when], part.when) === years ? whole(document_, part.when, highlights) : years;
+  const pieces = [whole(document_, part.by, highlights), when].filter(Boolean);
   if (pieces.length === 0) {
     for (const column of part.rest) {
       const text = written(document_[column], column);
@@ -99,16 +104,29 @@ function about(document_, part, highlights) {
     start === text ? null : el("span", { class: "entire" }, marked(text, ranges)));
 }
 
-function details(hit, collection, links) {
+function details(hit, collection, links, title) {
   const document_ = hit.document ?? {};
   const part = parts(collection);
   const shown = part.rest.filter((column) => !isBlank(document_[column]));
   const rows = shown.flatMap((column) => [el("dt", {}, label(column)),
     el("dd", {}, value(column, document_[column], collection, links, hit.highlights?.[column]))]);
+  const text = part.about ? written(document_[part.about]) : "";
   return [
+    // Among covers, the card shows no more than its picture, so what it leaves out stands here.
+    el("div", { class: "head" }, el("p", { class: "name" }, title), byline(document_, part, hit.highlights),
+      text ? el("p", { class: "about all" }, marked(text, hit.highlights?.[part.about])) : null,
+      el("p", { class: "acts" }, alike(hit, collection, links, title))),
     el("dl", {}, ...rows, el("dt", {}, "Id"), el("dd", {}, el("code", {}, hit.id))),
-    scores(hit),
+    el("div", {}, foundBy(hit), scores(hit)),
   ];
+}
+
+/** Which parts of the search found it, in words. */
+function foundBy(hit) {
+  const found = Object.keys(hit.scores ?? {}).map((part) => `its ${partName(part).toLowerCase()}`);
+  if (found.length === 0) return null;
+  const last = found.pop();
+  return el("p", { class: "found-by" }, `Found by ${found.length ? `${found.join(", ")} and ` : ""}${last}.`);
 }
 
 function value(column, content, collection, links, ranges) {
@@ -128,7 +146,7 @@ function value(column, content, collection, links, ranges) {
 function scores(hit) {
   const given = Object.entries(hit.scores ?? {}).filter(([, score]) => typeof score === "number");
   const rows = given.map(([name, score]) => el("tr", {},
-    el("th", { scope: "row" }, SCORE_NAMES[name] ?? label(name)),
+    el("th", { scope: "row" }, partName(name)),
     el("td", {}, score.toFixed(3)),
     el("td", {}, Number.isInteger(hit.ranks?.[name]) ? `number ${hit.ranks[name]}` : "")));
   const total = typeof hit.score === "number" ? hit.score.toPrecision(3) : "";

@@ -2,21 +2,35 @@
 
 const PARTS = {
   by: ["authors", "author", "creators", "creator", "by", "artist"],
-  when: ["year", "first_published", "published", "date"],
+  when: ["year", "first_published", "published", "date", "first_year"],
   about: ["description", "summary", "abstract", "text", "body", "caption"],
 };
 const WHOLE = /(^|_)(id|ids|isbn|year|date|code|zip|phone)($|_|s$)/i;
-const NAMES = { cover_url: "Cover", isbn: "ISBN", id: "Id", work_id: "Work" };
+const NAMES = { cover_url: "Cover", isbn: "ISBN", id: "Id", work_id: "Work", first_year: "First published" };
 
-/** {title, by, when, about, rest}: column names of the collection (or null), the rest in their own order. */
+/** {title, by, when, first, about, rest}: column names of the collection (or null), the rest in their own order. */
 export function parts(collection) {
   const columns = collection.columns ?? [];
   const found = { title: collection.title ?? columns[0] ?? "title" };
   for (const [part, names] of Object.entries(PARTS)) {
     found[part] = names.find((name) => columns.includes(name) && name !== found.title) ?? null;
   }
+  found.first = found.when === "year" && columns.includes("first_year") ? "first_year" : null;
   const taken = new Set([...Object.values(found), collection.picture, "id"]);
   return { ...found, rest: columns.filter((column) => !taken.has(column)) };
+}
+
+/** When it appeared: its year, and before that the year of the first edition where it is another. */
+export function yearsOf(document, { when, first }) {
+  const [year, earliest] = [when, first].map((column) => (column ? written(document[column], column) : ""));
+  if (!earliest || earliest === year) return year;
+  return year ? `${earliest}; this edition ${year}` : earliest;
+}
+
+/** The vector fields that know pictures. */
+export function pictureFields(collection) {
+  const known = Object.entries(collection?.modalities ?? {});
+  return known.filter(([, kinds]) => Array.isArray(kinds) && kinds.includes("image")).map(([name]) => name);
 }
 
 /** Whether cards of this collection have covers: it has pictures, or it is about books. */

@@ -1,4 +1,5 @@
 // Keys beyond the browser's own: / to the box, arrows (or j and k) between cards, Enter opens one, Esc back and clear.
+// Among covers, left and right go to the next one, up and down by a row.
 
 /** `clear()` is called on Esc in the box. Letters are only heard inside the results, never while someone types. */
 export function watchKeys(box, hits, clear) {
@@ -7,6 +8,10 @@ export function watchKeys(box, hits, clear) {
     const handled = event.target === box ? inBox(event, hits, clear)
       : hits.contains(event.target) ? inHits(event, box, hits) : elsewhere(event, box);
     if (handled) event.preventDefault();
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => { // without a "#results" in the history
+    event.preventDefault();
+    document.getElementById("results").focus();
   });
 }
 
@@ -20,10 +25,11 @@ function inBox(event, hits, clear) {
 function inHits(event, box, hits) {
   const cards = [...hits.querySelectorAll("article.card")];
   const at = cards.findIndex((card) => card.contains(event.target));
-  if (event.key === "ArrowDown" || event.key === "j") return focusCard(hits, at + 1);
-  if (event.key === "ArrowUp" || event.key === "k") {
-    if (at <= 0) box.focus();
-    return at <= 0 || focusCard(hits, at - 1);
+  const across = hits.classList.contains("covers") ? getComputedStyle(hits).gridTemplateColumns.split(" ").length : 0;
+  const step = { ArrowDown: across || 1, j: 1, ArrowUp: -(across || 1), k: -1, ArrowRight: Math.sign(across), ArrowLeft: -Math.sign(across) }[event.key];
+  if (step) {
+    if (at + step < 0) box.focus();
+    return at + step < 0 || focusCard(hits, at + step);
   }
   if (event.key === "Escape") {
     box.focus();

@@ -46,7 +46,7 @@ function shorten(group, items, column) {
 /** The chips for what is asked beside the words: the document to be like, and each filter. */
 export function chips(state, likeTitle, links) {
   const made = [];
-  if (state.like) made.push(chip("Like", likeTitle || state.like, links.without({ like: "", offset: 0 })));
+  if (state.like) made.push(chip(state.field ? "Looks like" : "Like", likeTitle || state.like, links.without({ like: "", field: "", offset: 0 })));
   for (const expression of state.where) {
     const simple = plain(expression);
     const others = state.where.filter((one) => one !== expression);

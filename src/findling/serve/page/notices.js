@@ -1,15 +1,17 @@
 // What the page says when there are no cards to show: at the start, when nothing was found, when something failed.
 
 import { el, svg } from "./dom.js";
-import { hasCovers } from "./fields.js";
+import { hasCovers, pictureFields } from "./fields.js";
 
-/** The start: what this is, and queries to try. `links.query(text)` gives link attributes. */
+/** The start: what this is, and queries to try. `links.query(text)` gives link attributes, `links.choose()` asks for a picture. */
 export function welcome(collection, links) {
   const examples = (collection.examples ?? []).slice(0, 8);
   return el("section", { class: "welcome" }, el("div", {},
     el("p", { class: "lead" }, "Ask for it the way you remember it."),
     el("p", {}, (hasCovers(collection) ? "A plot, a mood, a half-remembered scene. " : "A subject, a question, a thing half-remembered. ")
       + "It need not be in the words of the title: meaning counts as much, and the closest come first."),
+    pictureFields(collection).length ? el("p", {}, "Or show it: drop a picture anywhere on this page, paste one, or ",
+      el("button", { type: "button", class: "inline", onclick: links.choose }, "choose one"), ".") : null,
     examples.length ? el("h2", {}, "For example") : null,
     examples.length ? el("ul", { class: "examples" }, examples.map((text) => el("li", {}, el("a", links.query(text), text)))) : null),
     stone());
@@ -54,7 +56,7 @@ export function unknownCollection(name, collections, links) {
   }
   return el("section", { class: "notice" }, el("h2", {}, "There is no collection of that name."),
     el("p", {}, "This link asks for ", el("b", {}, name), ", which is not served here. These are:"),
-    el("ul", { class: "ways-out" }, collections.map((one) => el("li", {}, el("a", links.change({ collection: one.name, where: [], like: "", offset: 0 }), one.name)))));
+    el("ul", { class: "ways-out" }, collections.map((one) => el("li", {}, el("a", links.change({ collection: one.name, where: [], like: "", field: "", picture: "", offset: 0 }), one.name)))));
 }
 
 /**
@@ -99,6 +101,8 @@ function explained({ status, title, detail, wait }) {
   }
   if (status === 401 || status === 403) return ["This service asks for a key.", "It does not answer without one."];
   if (status === 404) return ["That is not here any more.", "The collection may have been rebuilt since the link was made."];
+  if (status === 413) return ["That is too large to send.", "Fewer words or a smaller picture will do."];
+  if (status === 400 && /picture/.test(detail)) return ["The picture cannot be searched by.", "Another one, or a screenshot of it, may do."];
   if (status >= 500) return ["The search service failed.", "This is not because of your words. Trying again may help."];
   return ["The search was not understood.", title];
 }

@@ -2,14 +2,19 @@
 
 import * as api from "./api.js";
 import { card } from "./card.js";
-import { showChooser, showModes } from "./controls.js";
+import { showChooser, showModes, showViews } from "./controls.js";
 import { isPlainClick } from "./dom.js";
-import { titleOf } from "./fields.js";
+import { pictureFields, titleOf } from "./fields.js";
 import { watchKeys } from "./keys.js";
 import { chips } from "./narrow.js";
 import { nothing, problem, unknownCollection, welcome } from "./notices.js";
+import { placeAll } from "./panels.js";
+import { Unusable, keep, kept } from "./picture.js";
+import { Recent } from "./recent.js";
+import { watchLink } from "./share.js";
 import { NOTHING, PAGE, address, asks, read, request } from "./state.js";
-import { busy, further, narrowBy, say, settle, tally } from "./view.js";
+import { showPicture, takePictures, tell, tellGone } from "./taking.js";
+import { busy, entitle, further, narrowBy, say, settle, tally } from "./view.js";
 import { visits } from "./visits.js";
 
 const PAUSE = 250; // milliseconds without a key before what was typed is searched
@@ -28,7 +33,7 @@ let pause = 0;
 let typing = false; // in the middle of typing, a search replaces the address instead of adding one
 let tries = 0;
 let snapshot = null;
-const memory = new Map(); // request -> answer, for "back" and "forward"
+const memory = new Recent(REMEMBERED); // request -> answer, for "back" and "forward"
 const titles = new Map(); // collection and id -> title, for "like"
 const isList = new Map(); // collection and column -> whether its values are lists, as far as documents have told
 const places = visits();
@@ -51,8 +56,9 @@ function to(change) {
 const links = {
   change: to,
   without: to,
-  query: (text) => to({ q: text, like: "", where: [], offset: 0 }),
-  like: (hit) => to({ q: "", like: hit.id, where: [], mode: "", offset: 0 }),
+  query: (text) => to({ q: text, like: "", field: "", picture: "", where: [], offset: 0 }),
+  like: (hit, field = "") => to({ q: "", like: hit.id, field, picture: "", where: [], mode: "", offset: 0 }),
+  choose: () => $("choose").click(),
   narrow: (expression) => to({ where: [...new Set([...state.where, expression])], offset: 0 }),
   toggle: (expression) => to({
     where: state.where.includes(expression) ? state.where.filter((one) => one !== expression) : [...state.where, expression],
@@ -64,9 +70,10 @@ const links = {
 function go(next, { replace = false, focus = false, remembered = false, traversed = false } = {}) {
   clearTimeout(pause);
   if (!traversed) {
-    if (replace || address(next) === address(state)) places.replace(address(next));
-    else places.push(address(next));
+    const same = address(next) === address(state) && next.picture === state.picture;
+    places[replace || same ? "replace" : "push"](address(next), next.picture);
   }
+  tell("");
   if (focus) typing = false;
   state = next;
   if (box.value.trim() !== state.q.trim()) box.value = state.q;
@@ -81,15 +88,41 @@ function show() {
   $("clear").hidden = box.value === "" && !asks(state);
   $("home").href = address({ ...NOTHING, collection: state.collection });
   showModes(collection, state, (mode) => go({ ...state, mode, offset: 0 }));
-  showChooser(collections ?? [], collection, (name) => go({ ...state, collection: name, like: "", where: [], mode: "", offset: 0 }));
+  showChooser(collections ?? [], collection, (name) => {
+    const picture = pictureFields(collections.find((one) => one.name === name)).length ? state.picture : "";
+    go({ ...NOTHING, collection: name, q: state.q, view: state.view, picture });
+  });
+  showViews(collection, state, look);
+  showPicture(kept(state.picture), () => {
+    box.focus();
+    go({ ...state, picture: "", offset: 0 });
+  });
   const asked = chips(state, titles.get(`${collection?.name}/${state.like}`), links);
   $("asked").replaceChildren(...asked);
   $("asked").hidden = asked.length === 0;
-  const what = state.like ? titles.get(`${collection?.name}/${state.like}`) ?? "" : state.q.trim();
-  document.title = what ? `${state.like ? "Like " : ""}${what} · findling` : "findling";
-  $("heading").textContent = what ? `Results for ${what}` : "Search";
+  entitle(state, titles.get(`${collection?.name}/${state.like}`));
   $("about").textContent = collection
     ? `${Number(collection.documents).toLocaleString("en")} documents in ${collection.name}` : "";
+}
+
+/** The same results, looked at in another way: nothing is asked. */
+function look(view) {
+  places.push(address({ ...state, view }), state.picture);
+  state = { ...state, view };
+  show();
+  placeAll();
+}
+
+/** Search by a picture that someone gave, together with the words that are there. */
+async function take(file) {
+  try {
+    const picture = await keep(file);
+    typing = false;
+    await go({ ...state, q: box.value, like: "", field: "", picture, offset: 0 });
+  } catch (failure) {
+    if (!(failure instanceof Unusable)) throw failure;
+    tell(failure.message);
+  }
 }
 
 // ---- searching -------------------------------------------------------------------------------------------------
@@ -105,15 +138,15 @@ async function search({ focus = false, remembered = false } = {}) {
     return say(welcome(collection, links));
   }
   const k = state.offset + PAGE;
-  const body = request(state, collection, 0, k);
-  const key = `${collection.name} ${JSON.stringify(body)}`;
+  const body = request(state, collection, 0, k, kept(state.picture)?.base64);
+  const key = `${collection.name} ${JSON.stringify({ ...body, image: state.picture })}`;
   if (remembered && memory.has(key)) return found(memory.get(key), k);
   const mine = begin();
   try {
     nameLiked(mine.signal);
     const answer = await api.search(collection.name, body, mine.signal);
     if (mine !== running) return undefined;
-    remember(key, answer);
+    memory.set(key, answer);
     tries = 0;
     found(answer, k);
     scrollTo(0, 0);
@@ -131,12 +164,6 @@ function begin() {
   running = mine;
   busy(asks(state) ? collection ?? { picture: "not known yet" } : null, () => mine === running);
   return mine;
-}
-
-function remember(key, answer) {
-  memory.delete(key);
-  memory.set(key, answer);
-  if (memory.size > REMEMBERED) memory.delete(memory.keys().next().value);
 }
 
 /** The title for the "Like" chip of a shared link, where no card has told it yet. */
@@ -169,7 +196,7 @@ function found(answer, k) {
   $("notice").replaceChildren(...(cards.length ? [] : [nothing(state, collection, links)]));
   hits.replaceChildren(...cards);
   narrowBy(answer.facets, state, (column) => isList.get(`${collection.name}/${column}`), links);
-  tally(answer, isMore);
+  tally(answer, isMore, state);
   further(isMore, state.offset + PAGE, showMore);
 }
 
@@ -177,18 +204,18 @@ async function showMore() {
   const next = { ...state, offset: state.offset + PAGE };
   const mine = begin();
   try {
-    const answer = await api.search(collection.name, request(state, collection, next.offset, PAGE), mine.signal);
+    const answer = await api.search(collection.name, request(state, collection, next.offset, PAGE, kept(state.picture)?.base64), mine.signal);
     if (mine !== running) return;
     if (answer.snapshot !== snapshot) { // a new snapshot went live in between: its order is another
       await go(next, { replace: true });
       return;
     }
     state = next;
-    places.replace(address(state));
+    places.replace(address(state), state.picture);
     const cards = cardsOf(answer);
     hits.append(...cards);
     const isMore = answer.hits.length >= PAGE;
-    tally(answer, isMore);
+    tally(answer, isMore, state);
     further(isMore, state.offset + PAGE, showMore);
     cards[0]?.querySelector(".card").focus();
   } catch (failure) {
@@ -228,7 +255,7 @@ function typed() {
   pause = setTimeout(() => {
     const words = box.value;
     if (words.trim() === state.q.trim()) return;
-    go({ ...state, q: words, like: "", offset: 0 }, { replace: typing });
+    go({ ...state, q: words, like: "", field: "", offset: 0 }, { replace: typing });
     typing = true;
   }, PAUSE);
 }
@@ -237,7 +264,7 @@ function clearAll() {
   box.value = "";
   box.focus();
   typing = false;
-  go({ ...NOTHING, collection: state.collection, mode: state.mode });
+  go({ ...NOTHING, collection: state.collection, mode: state.mode, view: state.view });
 }
 
 box.addEventListener("input", (event) => { if (!event.isComposing) typed(); });
@@ -256,20 +283,16 @@ $("home").addEventListener("click", (event) => {
   event.preventDefault();
   clearAll();
 });
-$("share").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(location.href).then(() => { $("share").textContent = "Copied"; }, () => { $("share").textContent = "Not allowed"; });
-  setTimeout(() => { $("share").textContent = "Copy link"; }, 2000);
-});
 addEventListener("online", () => { if ($("notice").querySelector(".failed")) search(); });
-places.onmove(async () => {
+places.onmove(async (picture) => {
   typing = false;
-  await go(read(location.search), { remembered: true, traversed: true });
-});
-document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault();
-  $("results").focus();
+  await go({ ...read(location.search), picture: kept(picture) ? picture : "" }, { remembered: true, traversed: true });
+  if (picture && !state.picture) tellGone();
 });
 watchKeys(box, hits, clearAll);
+watchLink();
+takePictures({ isWanted: () => pictureFields(collection).length > 0, take, refuse: tell });
+if (places.kept) tellGone();
 if (state.q) box.value = state.q;
 else if (box.value) state = { ...state, q: box.value }; // typed before this script arrived
 show();

@@ -3,9 +3,12 @@
 export const PAGE = 24; // results that one request brings
 export const MOST = 960; // results that one page of the browser shows; the service allows k up to 1,000
 
-/** State: {collection, q, mode, like, where: [expression], offset}; empty strings mean "the default". */
+/**
+ * State: {collection, q, mode, like, field, where: [expression], offset, view, picture}; empty strings mean "the
+ * default". `field` is what to be like in. `picture` is the key of one that the page keeps: it alone has no address.
+ */
 export const NOTHING = Object.freeze({
-  collection: "", q: "", mode: "", like: "", where: Object.freeze([]), offset: 0,
+  collection: "", q: "", mode: "", like: "", field: "", where: Object.freeze([]), offset: 0, view: "", picture: "",
 });
 
 /** The state that an address' query string says. Nonsense in it becomes the default. */
@@ -13,10 +16,13 @@ export function read(search) {
   const given = new URLSearchParams(search);
   const offset = Math.floor(Number(given.get("offset") ?? 0) / PAGE) * PAGE;
   return {
+    ...NOTHING,
     collection: given.get("collection") ?? "",
     q: given.get("q") ?? "",
     mode: given.get("mode") ?? "",
     like: given.get("like") ?? "",
+    field: given.get("like") ? given.get("field") ?? "" : "",
+    view: given.get("view") === "covers" ? "covers" : "",
     where: given.getAll("where").filter((text) => text.trim() !== ""),
     offset: offset > 0 ? Math.min(offset, MOST - PAGE) : 0,
   };
@@ -28,8 +34,10 @@ export function address(state) {
   if (state.collection) said.set("collection", state.collection);
   if (state.q.trim()) said.set("q", state.q.trim());
   if (state.like) said.set("like", state.like);
+  if (state.like && state.field) said.set("field", state.field);
   if (state.mode) said.set("mode", state.mode);
   for (const expression of state.where) said.append("where", expression);
+  if (state.view) said.set("view", state.view);
   if (state.offset > 0) said.set("offset", String(state.offset));
   const text = said.toString();
   return text ? `?${text}` : "./";
@@ -37,22 +45,30 @@ export function address(state) {
 
 /** Whether there is anything to search for. */
 export function asks(state) {
-  return state.q.trim() !== "" || state.like !== "";
+  return state.q.trim() !== "" || state.like !== "" || state.picture !== "";
 }
 
 /**
  * The body of the search request for `k` results from `offset`, with facet counts only for the first page.
- * Pictures to search by, when the page takes them, are one more part of this body.
+ * `image` is the picture of the state, as base64.
  */
-export function request(state, collection, offset, k) {
+export function request(state, collection, offset, k, image = "") {
   const body = { k, offset };
   if (state.like) body.like = state.like;
-  else body.q = state.q.trim();
-  if (!state.like && collection.modes?.length) body.mode = collection.modes.includes(state.mode) ? state.mode : collection.modes[0];
+  else if (state.q.trim() || !state.picture) body.q = state.q.trim();
+  if (state.like && state.field) Object.assign(body, { field: state.field, mode: "semantic" });
+  if (state.picture) body.image = image;
+  if (!state.like && collection.modes?.length) body.mode = modeOf(state, collection);
   const where = together(state.where);
   if (where) body.where = where;
   if (offset === 0 && collection.facets?.length) body.facets = collection.facets;
   return body;
+}
+
+/** Words alone can be searched in any mode; a picture has no words, and beside it words count in every way. */
+function modeOf(state, collection) {
+  if (state.picture) return state.q.trim() ? collection.modes[0] : "semantic";
+  return collection.modes.includes(state.mode) ? state.mode : collection.modes[0];
 }
 
 function together(expressions) {

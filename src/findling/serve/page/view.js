@@ -3,6 +3,7 @@
 import { ghosts } from "./card.js";
 import { el } from "./dom.js";
 import { facetLists } from "./narrow.js";
+import { offerLink } from "./share.js";
 import { MOST } from "./state.js";
 
 const SLOW = 150; // milliseconds before a search is shown to be running
@@ -37,7 +38,7 @@ export function say(section) {
   $("notice").replaceChildren(section);
   $("narrow").replaceChildren();
   $("tally").textContent = "";
-  for (const id of ["narrow", "further", "degraded", "share"]) $(id).hidden = true;
+  for (const id of ["narrow", "further", "degraded", "share", "views"]) $(id).hidden = true;
 }
 
 /** The facets of an answer, open where there is room and where they were open before. */
@@ -49,14 +50,24 @@ export function narrowBy(facets, state, isListColumn, links) {
   if (lists) lists.open = wide.matches || wasOpen;
 }
 
-/** How many cards there are, of more or of no more, and how long the service took. */
-export function tally(answer, isMore) {
+/** The name of the page and of its results. `likeTitle`: of the document to be like, as far as it is known. */
+export function entitle(state, likeTitle = "") {
+  const words = state.q.trim();
+  const what = state.like ? likeTitle : state.picture ? `your picture${words ? ` and ${words}` : ""}` : words;
+  const kind = state.like ? (state.field ? "Looks like " : "Like ") : "";
+  document.title = what ? `${kind}${what} · findling` : "findling";
+  $("heading").textContent = what ? `Results for ${what}` : "Search";
+}
+
+/** How many cards there are, of more or of no more, and how long the service took; and what can be done with them. */
+export function tally(answer, isMore, state) {
   const count = $("hits").childElementCount;
   const took = answer.took_ms;
   const time = typeof took === "number" ? ` in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms` : "";
   const number = count === 0 ? "No results" : count === 1 ? "1 result" : isMore ? `The closest ${count}` : `${count} results`;
   $("tally").textContent = number + time;
-  $("share").hidden = count === 0 || !navigator.clipboard;
+  offerLink(count > 0, state.picture !== "");
+  $("views").hidden = count === 0 || $("views").classList.contains("none");
   $("degraded").hidden = !answer.degraded;
 }
 
