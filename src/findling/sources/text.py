@@ -202,12 +202,12 @@ def _buffer(size: int) -> Octets:
     Fresh pages from the system cost more than reading into them.
     """
     with _buffers_lock:
-        if size > 2 * CHUNK_BYTES:
+        if size > 2 * CHUNK_BYTES + 2 * _MARGIN:
             return np.empty(size, np.uint8)
         for buffer in _buffers:
             if sys.getrefcount(buffer) == 3 and len(buffer) >= size:  # the list, this name and the call
                 return buffer[:size]
-        octets = np.empty(2 * CHUNK_BYTES, np.uint8)
+        octets = np.empty(2 * CHUNK_BYTES + 2 * _MARGIN, np.uint8)
         if len(_buffers) < _KEPT_BUFFERS:
             _buffers.append(octets)
         return octets[:size]
