@@ -52,7 +52,9 @@ def _explained(error: Exception) -> tuple[str, int]:
         case FindlingError():
             return str(error), error.exit_code
         case typer.TyperException():
-            return f"{' '.join(str(error).split())}; see: findling --help", error.exit_code
+            # Those of its errors that know which option they speak of say so here only.
+            said = getattr(error, "format_message", error.__str__)()
+            return f"{' '.join(said.split())}; see: findling --help", error.exit_code
         case typer.Abort():
             return "interrupted", 130
         case BrokenPipeError():

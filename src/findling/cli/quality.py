@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,13 +13,15 @@ from findling.catalog import Catalog
 from findling.cli.online import mode_of
 from findling.cli.output import Config, Json, print_json, progress, settings_of
 from findling.config import FILE, models_cache
+from findling.errors import ConfigError, QueryError
 from findling.evaluate import evaluate
 from findling.evaluate.judged import read_qrels, read_queries
 from findling.evaluate.report import page
-from findling.records import Query
+from findling.records import Mode, Query
 from findling.searcher import Searcher
 
 _HERE = Path(FILE)
+_LIKE = 5
 _DEPTH = 1000  # hits looked at for each query, as trec_eval does
 
 
@@ -28,31 +31,77 @@ def register(app: typer.Typer) -> None:
 
 
 def judge(
-    queries: Annotated[Path, typer.Option(help="Queries: BEIR's jsonl, tab-separated, or TREC topics.")],
-    qrels: Annotated[Path, typer.Option(help="Judgements: BEIR's or TREC's.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="Queries: BEIR's jsonl, tab-separated, or TREC topics.")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements: BEIR's or TREC's.")] = None,
     mode: Annotated[str, typer.Option(help="hybrid, semantic or lexical.")] = "hybrid",
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+    like_label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Instead: do documents like one share this column's value?"),
+    ] = None,
+    field: Annotated[str | None, typer.Option(help="The vector field that --like-label looks at.")] = None,
     config: Config = _HERE,
     as_json: Json = False,
 ) -> None:
     """Measure the search against human judgements: nDCG@10, MAP, MRR, recall@100, latency."""
     settings = settings_of(config)
-    asked = mode_of(mode)
-    texts, judgements = read_queries(queries), read_qrels(qrels)
+    if like_label is None and (queries is None or qrels is None):
+        raise ConfigError(
+            "eval needs --queries with --qrels, or --like-label", todo="see: findling eval --help"
+        )
     searcher = Searcher.open(Catalog.of(settings).local(), settings.rank, models_cache())
+    if like_label is not None:
+        shown = _like_label(searcher, like_label, field)
+    else:
+        shown = _judged(searcher, queries or Path(), qrels or Path(), mode_of(mode), report)
+    if as_json:
+        print_json(shown)
+        return
+    for name, value in shown.items():
+        text = ", ".join(f"{n} {v}" for n, v in value.items()) if isinstance(value, dict) else value
+        print(f"{name:>14}: {text}")
+
+
+def _judged(
+    searcher: Searcher, queries: Path, qrels: Path, mode: Mode, report: Path | None
+) -> dict[str, Any]:
+    """The measures over all judged queries."""
+    texts, judgements = read_queries(queries), read_qrels(qrels)
     searcher.warm()
 
     def search(text: str) -> list[str]:
-        return [hit.id for hit in searcher.search(Query(q=text, mode=asked, k=_DEPTH)).hits]
+        return [hit.id for hit in searcher.search(Query(q=text, mode=mode, k=_DEPTH)).hits]
 
     with progress().task(f"eval {mode}", len(texts), "queries") as task:
         measured = evaluate(search, texts, judgements, mode=mode, told=lambda: task.advance(1))
     if report is not None:
         storage.write_bytes(str(report), page(measured).encode())
-    if as_json:
-        print_json(measured.as_json())
-        return
-    shown = measured.as_json()
-    latency = shown.pop("latency_ms")
-    print("\n".join(f"{name:>14}: {value}" for name, value in shown.items()))
-    print(f"{'latency':>14}: " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in latency.items()))
+    return measured.as_json()
+
+
+def _like_label(searcher: Searcher, column: str, field: str | None) -> dict[str, Any]:
+    """Leave-one-out: of the documents most like each one, how many share its value of a column."""
+    if column not in searcher.manifest.columns:
+        known = ", ".join(searcher.manifest.columns)
+        raise QueryError(f"documents have no column {column!r}", todo=f"known are {known}")
+    labels = searcher.store.column(column).to_pylist()
+    ids = searcher.store.column("id").to_pylist()
+    label_of = dict(zip(ids, labels, strict=True))
+    shares = []
+    with progress().task(f"like {column}", len(ids), "documents") as task:
+        for identity in ids:
+            asked = Query(like=identity, mode="semantic", field=field, k=_LIKE)
+            with contextlib.suppress(QueryError):  # a document without a vector is like nothing
+                found = [label_of[hit.id] for hit in searcher.search(asked).hits]
+                shares.append(sum(label == label_of[identity] for label in found) / _LIKE)
+            task.advance(1)
+    precision = sum(shares) / len(shares) if shares else 0.0
+    return {
+        "documents": len(shares),
+        "label": column,
+        "labels": len(set(labels)),
+        "field": field or ", ".join(searcher.fields),
+        f"precision_at_{_LIKE}": round(precision, 5),
+    }
