@@ -21,6 +21,7 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("source", "openlibrary"): Entry("findling.sources.openlibrary:OpenLibrary"),
     ("source", "wikipedia"): Entry("findling.sources.wikipedia:Wikipedia"),
     ("source", "table"): Entry("findling.sources.table:Table"),
+    ("source", "images"): Entry("findling.sources.images:Images"),
     ("encoder", "hashing"): Entry("findling.encoders.hashing:Hashing"),
     ("encoder", "minilm"): Entry("findling.encoders.bert:Bert", preset="minilm"),
     ("encoder", "bge-small"): Entry("findling.encoders.bert:Bert", preset="bge-small"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,12 +68,35 @@ def jsonl(home: Path) -> dict[str, Any]:
     return {"path": "t.jsonl.gz", "id": "key"}
 
 
+def images(home: Path) -> dict[str, Any]:
+    for name in [*(f"cats/{n}.jpg" for n in range(9)), "broken.tif"]:
+        (home / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "photos" / name).touch()
+    return {"path": "photos"}
+
+
+def archive(home: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(home / "p.zip", "w") as packed:
+        for n in range(9):
+            packed.writestr(f"{n}.jpg", b"")
+            packed.writestr(f"{n}.json", json.dumps({"year": 2000 + n}))
+        packed.writestr("broken.tif", b"")
+    return {"path": "p.zip"}
+
+
+def pictured(home: Path) -> dict[str, Any]:
+    return {"table": csv(home)["path"], "image": "name"}
+
+
 CASES = {
     "openlibrary": Case("openlibrary", openlibrary, 9, "year >= 2005"),
     "openlibrary, editions alone": Case("openlibrary", editions, 9, "year >= 2005"),
     "wikipedia": Case("wikipedia", wikipedia, 1, "views >= 3 and title like '%three'"),
     "csv": Case("table", csv, 9, "year >= 2005"),
     "jsonl": Case("table", jsonl, 9, "year >= 2005"),
+    "a folder of pictures": Case("images", images, 9, "title like 'cats 5%' or id like '%6.jpg'"),
+    "an archive of pictures": Case("images", archive, 9, "year >= 2005"),
+    "a table of pictures": Case("images", pictured, 9, "year >= 2005"),
 }
 
 
@@ -87,7 +111,7 @@ def source(case, tmp_path):
 
 
 def test_every_registered_source_is_held_to_this():
-    assert {case.kind for case in CASES.values()} >= {"openlibrary", "wikipedia", "table"}
+    assert {case.kind for case in CASES.values()} >= {"openlibrary", "wikipedia", "table", "images"}
     assert set(registry.names("source")) >= {case.kind for case in CASES.values()}
 
 
