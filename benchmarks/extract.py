@@ -232,7 +232,7 @@ def compare(
 
 def main() -> None:
     options = arguments(__doc__ or "", sys.argv[1:])
-    copies, packed_copies, spark_copies, rounds = (24, 8, 4, 2) if options.quick else (60, 24, 24, 5)
+    copies, packed_copies, spark_copies, rounds = (22, 8, 2, 2) if options.quick else (60, 24, 24, 5)
     versions = installed("duckdb", "pyspark", "pyarrow", "isal")
     with_spark = versions["pyspark"] != "not installed" and shutil.which("java") is not None
     with tempfile.TemporaryDirectory(prefix="findling-extract-") as name:

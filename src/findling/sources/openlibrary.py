@@ -96,7 +96,7 @@ class OpenLibrary:
 
     def _editions(self, where: Where, present: int) -> BatchFunction:
         hints = dump.hints(where, self.early(), present)
-        row = tables.edition_rows(self.options.cover_url, present)
+        row = tables.edition_rows(self.options.cover_url, present, dump.checks(where, self.early()))
         by_author = "authors" in self.tables
 
         def parse(batch: pa.RecordBatch) -> pa.RecordBatch:

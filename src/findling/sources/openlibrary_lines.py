@@ -42,6 +42,19 @@ class Hint:
     pattern: str
 
 
+CHECKED = ("language", "pages", "year", "fiction", "juvenile")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A part of the filter that one of the columns CHECKED decides alone; null fails it, as in SQL."""
+
+    reason: str
+    column: str
+    passes: Callable[[Any, Any], bool]
+    value: Any
+
+
 @dataclass(frozen=True)
 class Cut:
     """Lines as places in `octets`: [start, end), with the key in [key, key_end) and the JSON from `json`."""
@@ -155,14 +168,33 @@ def hints(where: Where, early: frozenset[str], present: int) -> list[Hint]:
     return sorted(found, key=lambda hint: "publish_date" not in hint.pattern)
 
 
+def checks(where: Where, early: frozenset[str]) -> list[Check]:
+    """The parts that can be told before a row is complete, in their order."""
+    found = []
+    for part in where.parts:
+        bound, name = part.bound, _bare_name(part.sql)
+        if not part.columns <= early:
+            continue
+        if name in {"fiction", "juvenile"}:
+            found.append(Check(f"where: {part.sql}", name, operator.is_, True))
+        elif bound is not None and (
+            (bound.column in {"pages", "year"} and isinstance(bound.value, (int, float)))
+            or (bound.column == "language" and bound.op == "=" and isinstance(bound.value, str))
+        ):
+            found.append(Check(f"where: {part.sql}", bound.column, _OPERATORS[bound.op], bound.value))
+    return found
+
+
+def _bare_name(sql: str) -> str:
+    return sql.strip('"').lower()
+
+
 def _implied(part: Any, present: int) -> str | None:
     """A pattern that every line that passes the part holds, if the part is of a kind that has one.
 
     Keys are looked for without their first quote: RE2 is twice as fast at finding a letter that is rarer.
     """
-    headings = {"fiction": fields.FICTION_HINT, "juvenile": fields.JUVENILE_HINT}.get(
-        part.sql.strip('"').lower()
-    )
+    headings = {"fiction": fields.FICTION_HINT, "juvenile": fields.JUVENILE_HINT}.get(_bare_name(part.sql))
     if headings:
         return f"(?i){headings}"
     bound = part.bound

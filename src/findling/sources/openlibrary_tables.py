@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import Struct
 from findling import schema
 from findling.schema import Drop
 from findling.sources import openlibrary_fields as fields
-from findling.sources.openlibrary_lines import Cut, blocks, cut, excerpt
+from findling.sources.openlibrary_lines import CHECKED, Check, Cut, blocks, cut, excerpt
 
 TEXTS = pa.list_(pa.string())
 COLUMNS = pa.schema(
@@ -100,14 +100,17 @@ class Author(Struct, gc=False):
 
 
 Row = tuple[Any, ...]
+Result = Row | str | Check
+"""A record as a row, or the reason why it is none, or the part of the filter that it fails."""
 
 
 def parse_lines(
-    cuts: Iterable[Cut], kind: type[Any], row: Callable[[str, Any], Row | str], columns: pa.Schema
+    cuts: Iterable[Cut], kind: type[Any], row: Callable[[str, Any], Result], columns: pa.Schema
 ) -> tuple[pa.RecordBatch, list[Drop]]:
-    """Each line's JSON as a row of `columns`, or the reason (a text) why it gives none."""
+    """Each line's JSON as a row of `columns`; or the reason (a text) why it gives none, or what it fails."""
     decode = msgspec.json.Decoder(kind).decode
     drops: list[Drop] = []
+    failed: dict[str, int] = {}
     rows: list[Row] = []
     batches = []
     for lines in cuts:
@@ -123,34 +126,45 @@ def parse_lines(
                         record = _second_try(bytes(octets[start:end]), decode)
                     name = str(octets[key:key_end], "utf-8", "replace").rpartition("/")[2].strip()
                     found = "not JSON" if record is None else row(name, record) if name else "no key"
-                    if isinstance(found, str):
-                        drops.append(Drop(found, 1, excerpt(lines.octets, begin, end)))
-                    else:
+                    if type(found) is tuple:
                         rows.append(found)
+                    elif type(found) is Check:
+                        failed[found.reason] = failed.get(found.reason, 0) + 1
+                    else:
+                        drops.append(Drop(str(found), 1, excerpt(lines.octets, begin, end)))
             if len(rows) >= _ROWS_AT_ONCE:
                 # They become columns while they are still in the processor's cache.
                 batches.append(_batch(rows, columns))
                 rows = []
+    drops += (Drop(reason, count) for reason, count in failed.items())
     if rows or not batches:
         batches.append(_batch(rows, columns))
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches), drops
 
 
-def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str]:
-    """How an edition becomes a row; its authors are, until they are joined, whom the title page tells."""
+def edition_rows(cover_url: str, present: int, checks: Sequence[Check] = ()) -> Callable[[str, Any], Result]:
+    """How an edition becomes a row, unless it fails a check; its authors are whom the title page tells."""
+    tests = [(CHECKED.index(check.column), check.passes, check.value, check) for check in checks]
 
-    def row(key: str, edition: Edition) -> Row | str:
+    def row(key: str, edition: Edition) -> Result:
         # Most fields are absent from most records: they are not worth a call.
         title = fields.title(edition.title, edition.title_prefix, edition.full_title)
         if title is None:
             return "no title"
-        cover = fields.cover(edition.covers)
         languages = fields.languages(edition.languages)
         subjects, fiction, juvenile = fields.headings(edition.subjects)
         genres: list[str] = []
         if edition.genres:
             genres, also_fiction, also_juvenile = fields.headings(edition.genres)
             fiction, juvenile = fiction or also_fiction, juvenile or also_juvenile
+        pages = fields.pages(edition.number_of_pages, edition.pagination)
+        year = fields.year(edition.publish_date, present)
+        if tests:
+            decided = (languages[0] if languages else None, pages, year, fiction, juvenile)  # as CHECKED
+            for place, passes, value, check in tests:
+                if decided[place] is None or not passes(decided[place], value):
+                    return check
+        cover = fields.cover(edition.covers)
         works = fields.keys(edition.works)
         has_isbn = edition.isbn_10 or edition.isbn_13
         return (
@@ -163,8 +177,8 @@ def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str
             genres,
             languages[0] if languages else None,
             languages,
-            fields.pages(edition.number_of_pages, edition.pagination),
-            fields.year(edition.publish_date, present),
+            pages,
+            year,
             None,
             cover,
             cover_url.replace("{id}", str(cover)) if cover else None,
@@ -180,10 +194,10 @@ def edition_rows(cover_url: str, present: int) -> Callable[[str, Any], Row | str
     return row
 
 
-def work_rows(present: int) -> Callable[[str, Any], Row | str]:
+def work_rows(present: int) -> Callable[[str, Any], Result]:
     """How a work becomes a row."""
 
-    def row(key: str, work: Work) -> Row | str:
+    def row(key: str, work: Work) -> Result:
         return (
             key,
             fields.subjects(work.subjects),
@@ -196,7 +210,7 @@ def work_rows(present: int) -> Callable[[str, Any], Row | str]:
     return row
 
 
-def author_row(key: str, author: Author) -> Row | str:
+def author_row(key: str, author: Author) -> Result:
     """How an author becomes a row."""
     name = fields.text(author.name) or fields.text(author.personal_name)
     return "no name" if name is None else (key, name, _newest_first(author.revision))
