@@ -1,8 +1,8 @@
 """A stand-in for the search service: the HTTP shapes that the page talks to, over books held in memory.
 
-It is for the page's tests only. Its "search" counts shared words, likeness is shared subjects, and pictures look
-alike where their colours do, so that answers are quick and always the same. It keeps no state between requests; a test that wants a failure
-intercepts the request.
+It is for the page's tests only. Its "search" counts shared words, likeness is shared subjects, and pictures
+look alike where their colours do, so that answers are quick and always the same. It keeps no state between
+requests; a test that wants a failure intercepts the request.
 """
 
 from __future__ import annotations
@@ -251,9 +251,8 @@ def search(collection: Row, body: Row) -> Row:
     ]
     facets = {}
     for column in body.get("facets") or []:
-        values = (
-            v for _, one, _ in scored for v in (one[column] if isinstance(one[column], list) else [one[column]])
-        )
+        found = (one[column] for _, one, _ in scored)
+        values = (v for value in found for v in (value if isinstance(value, list) else [value]))
         counts = Counter(value for value in values if value is not None).most_common(20)
         facets[column] = [{"value": value, "count": count} for value, count in counts]
     return {

@@ -7,6 +7,8 @@ does, the page may ask nobody but its own server and may write no error to the c
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import threading
@@ -21,9 +23,10 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright: the module is not installed")
 
 import uvicorn
-from playwright.sync_api import Browser, Locator, Page, Request, Route, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Request, Route, expect, sync_playwright
 from starlette.types import ASGIApp
-from stub import PAGE, make_app
+from stub import PAGE, hue_of, make_app
 
 pytestmark = pytest.mark.needs("chromium", "playwright")
 
@@ -632,6 +635,397 @@ def test_collections_are_chosen_only_where_there_is_a_choice(visit: Visit, url_o
     expect(page.locator("#about")).to_have_text("3 documents in titles")
 
 
+# ---- pictures ------------------------------------------------------------------------------------
+
+# A file as a browser hands it over, drawn here: one colour (a hue, so that the stand-in knows it again).
+GIVE = """async ([how, file]) => {
+    const { hue, width = 80, height = 120, type = "image/png", name = "mine.png", text, words } = file;
+    let blob = new Blob([text ?? ""], { type });
+    if (hue !== undefined) {
+        const canvas = Object.assign(document.createElement("canvas"), { width, height });
+        const brush = canvas.getContext("2d");
+        brush.fillStyle = `hsl(${hue} 40% 35%)`;
+        brush.fillRect(0, 0, width, height);
+        blob = await new Promise(resolve => canvas.toBlob(resolve, type));
+    }
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([blob], name, { type }));
+    if (words) transfer.setData("text/plain", words);
+    const options = { bubbles: true, cancelable: true };
+    const event = how === "paste" ? new ClipboardEvent("paste", { clipboardData: transfer, ...options })
+        : new DragEvent(how, { dataTransfer: transfer, ...options });
+    document.body.dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+CHIP = "Take the picture away"
+
+
+def give(page: Page, how: str, **file: Any) -> bool:
+    """Drops or pastes a picture; whether the page took the event for itself."""
+    expect(page.locator(".welcome, .notice, #hits article").first).to_be_visible()
+    taken: bool = page.evaluate(GIVE, [how, file])
+    return taken
+
+
+def sent(body: dict[str, Any]) -> Image.Image:
+    """The picture in the body of a search."""
+    return Image.open(io.BytesIO(base64.b64decode(body["image"])))
+
+
+def test_a_dropped_picture_finds_what_looks_like_it(visit: Visit) -> None:
+    page = visit()
+    bodies = searches(page)
+    assert give(page, "dragover", hue=0)
+    expect(page.get_by_text("Drop the picture to search by it")).to_be_visible()
+    give(page, "drop", hue=hue_of("OL6M"))
+    expect(page.locator("#drop")).to_be_hidden()
+    expect(hits(page)).to_have_count(8)
+    assert titles(page)[0] == "Dracula"
+    assert list(bodies[0]) == ["k", "offset", "image", "mode", "facets"]
+    assert bodies[0]["mode"] == "semantic"
+    assert (sent(bodies[0]).format, sent(bodies[0]).size) == ("PNG", (80, 120))  # small enough as it is
+    chip = page.get_by_role("img", name="Your picture: mine.png")
+    expect(chip).to_have_js_property("naturalWidth", 80)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Results for your picture")
+    expect(page.locator("#hint")).to_have_text("what looks most like your picture")
+    expect(page.get_by_role("radio", name="Words")).to_be_hidden()
+    assert said(page) == {}
+
+
+def test_a_drag_that_leaves_or_brings_no_file_shows_nothing(visit: Visit) -> None:
+    page = visit()
+    give(page, "dragenter", hue=0)
+    expect(page.locator("#drop")).to_be_visible()
+    give(page, "dragleave", hue=0)
+    expect(page.locator("#drop")).to_be_hidden()
+    text = """() => {
+        const transfer = new DataTransfer();
+        transfer.setData("text/plain", "whale");
+        const event = new DragEvent("dragover", { dataTransfer: transfer, bubbles: true, cancelable: true });
+        document.body.dispatchEvent(event);
+        return event.defaultPrevented;
+    }"""
+    assert page.evaluate(text) is False
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_a_large_picture_is_sent_small_and_as_jpeg(visit: Visit) -> None:
+    page = visit()
+    bodies = searches(page)
+    give(page, "drop", hue=hue_of("OL15M"), width=3000, height=1500)
+    expect(hits(page).first).to_be_visible()
+    assert (sent(bodies[0]).format, sent(bodies[0]).size) == ("JPEG", (512, 256))
+    assert titles(page)[0] == "Treasure Island"
+
+
+def test_a_kind_that_the_service_cannot_read_is_made_a_jpeg(visit: Visit) -> None:
+    page = visit()
+    bodies = searches(page)
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="50" height="40"></svg>'
+    give(page, "drop", text=drawing, type="image/svg+xml", name="drawing.svg")
+    expect(hits(page).first).to_be_visible()
+    assert (sent(bodies[0]).format, sent(bodies[0]).size) == ("JPEG", (50, 40))
+    assert sent(bodies[0]).convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # what is clear, on white
+
+
+def test_a_pasted_picture_is_searched_by_with_the_words_that_are_there(visit: Visit) -> None:
+    page = visit("?q=dracula")
+    expect(hits(page)).to_have_count(1)
+    bodies = searches(page)
+    assert give(page, "paste", hue=hue_of("OL1M"))
+    expect(hits(page)).to_have_count(8)
+    assert (bodies[0]["q"], bodies[0]["mode"]) == ("dracula", "hybrid")
+    assert titles(page)[0] == "Dracula"
+    expect(page.locator("#hint")).to_have_text("what looks like your picture and fits your words")
+    expect(page).to_have_title("your picture and dracula · findling")
+    page.locator(".toggle").first.click()
+    expect(page.locator(".found-by")).to_have_text("Found by its meaning, its words and its cover.")
+    page.get_by_role("button", name=CHIP).click()
+    expect(hits(page)).to_have_count(1)
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    expect(page.locator("#picture")).to_be_hidden()
+    assert "image" not in bodies[-1]
+    assert not give(page, "paste", hue=0, words="the words of a letter")
+    expect(page.locator("#picture")).to_be_hidden()
+
+
+def test_a_picture_can_be_chosen_and_chosen_again(visit: Visit) -> None:
+    page = visit()
+    content = io.BytesIO()
+    Image.new("RGB", (60, 90), "#2d6b52").save(content, "PNG")
+    file = FilePayload(name="chosen.png", mimeType="image/png", buffer=content.getvalue())
+    for name in ("choose one", "Search by a picture"):
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name=name).click()
+        assert not chooser.value.is_multiple()
+        chooser.value.set_files(file)
+        expect(hits(page)).to_have_count(8)
+        page.get_by_role("button", name=CHIP).click()
+        expect(page.locator(".welcome")).to_be_visible()
+
+
+def test_a_cover_of_the_page_can_be_dropped_on_the_box(visit: Visit) -> None:
+    page = visit("?q=solaris dracula whale")
+    expect(hits(page).nth(2)).to_be_visible()
+    page.get_by_role("article", name="Dracula").locator("img").drag_to(page.get_by_role("searchbox"))
+    expect(page.get_by_role("button", name=CHIP)).to_be_visible()
+    page.get_by_role("searchbox").fill("")
+    expect(hits(page)).to_have_count(8)
+    assert titles(page)[0] == "Dracula"
+
+
+def test_what_is_no_picture_is_explained(visit: Visit) -> None:
+    page = visit()
+    bodies = searches(page)
+    heavy = "Object.defineProperty(File.prototype, 'size', { get: () => 90_000_000 })"
+    for file, words in (
+        ({"text": "Dear all", "type": "text/plain", "name": "letter.txt"}, "“letter.txt” is not a picture."),
+        ({"text": "not really", "type": "image/jpeg", "name": "a.jpg"}, "“a.jpg” cannot be read"),
+        ({"text": "GIF89a, not really", "type": "image/gif"}, "too many pixels: 8236 by 28526"),
+        ({"hue": 0, "width": 1, "height": 1}, "too small to show anything"),
+        ({"hue": 0, "heavy": True}, "“mine.png” is too large: 90 MB"),
+    ):
+        if file.get("heavy"):
+            page.evaluate(heavy)
+        give(page, "drop", **file)
+        expect(page.get_by_role("alert")).to_contain_text(words)
+        expect(page.locator("#picture")).to_be_hidden()
+    page.get_by_role("searchbox").fill("dracula")
+    expect(hits(page)).to_have_count(1)
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert len(bodies) == 1
+
+
+def test_a_picture_that_the_service_refuses_is_explained(visit: Visit) -> None:
+    page = visit(forgive="400")
+    refusal = {
+        "title": "The query",
+        "detail": "the picture cannot be decoded: cut short",
+        "code": "bad-query",
+    }
+    page.route("**/search", failing(400, refusal))
+    give(page, "drop", hue=0)
+    expect(page.get_by_role("alert")).to_contain_text("The picture cannot be searched by.")
+    expect(page.get_by_role("button", name=CHIP)).to_be_visible()
+
+
+def test_back_and_forward_keep_the_picture_and_a_link_leaves_it_out(visit: Visit) -> None:
+    page = visit("?q=dracula", permissions=["clipboard-read", "clipboard-write"])
+    expect(hits(page)).to_have_count(1)
+    expect(page.get_by_role("button", name="Copy link", exact=True)).to_be_visible()
+    give(page, "drop", hue=hue_of("OL1M"))
+    expect(hits(page)).to_have_count(8)
+    bodies = searches(page)
+    page.get_by_role("button", name="Copy link without the picture").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()").endswith("/?q=dracula")
+    page.go_back()
+    expect(hits(page)).to_have_count(1)
+    expect(page.locator("#picture")).to_be_hidden()
+    page.go_forward()
+    expect(hits(page)).to_have_count(8)
+    expect(page.get_by_role("img", name="Your picture: mine.png")).to_be_visible()
+    likes(page).first.click()
+    expect(page.locator("#asked li")).to_have_count(1)
+    expect(page.locator("#picture")).to_be_hidden()
+    page.go_back()
+    expect(hits(page)).to_have_count(8)
+    assert [list(body) for body in bodies] == [["k", "offset", "like", "facets"]]  # the rest was remembered
+    page.reload()
+    expect(hits(page)).to_have_count(1)
+    expect(page.locator("#trouble")).to_contain_text("kept only while the page is open")
+
+
+def test_esc_and_another_question_take_the_picture_away(visit: Visit) -> None:
+    page = visit()
+    give(page, "drop", hue=0)
+    expect(hits(page)).to_have_count(8)
+    page.get_by_role("searchbox").press("Escape")
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(page.locator("#picture")).to_be_hidden()
+    give(page, "drop", hue=0)
+    expect(hits(page)).to_have_count(8)
+    page.locator("#narrow").get_by_role("link", name="Whaling").click()
+    expect(hits(page)).to_have_count(2)
+    expect(page.get_by_role("button", name=CHIP)).to_be_visible()
+
+
+def test_a_collection_without_pictures_asks_for_none(visit: Visit, url_of_two: str) -> None:
+    page = visit("?collection=titles&q=whale&view=covers", base=url_of_two)
+    expect(hits(page)).to_have_count(2)
+    expect(page.get_by_role("button", name="Search by a picture")).to_be_hidden()
+    expect(page.get_by_role("radio", name="Covers")).to_be_hidden()
+    expect(page.locator("#hits.covers")).to_have_count(0)
+    assert give(page, "dragover", hue=0)  # the browser would leave the page for the file
+    expect(page.locator("#drop")).to_be_hidden()
+    give(page, "drop", hue=0)
+    assert not give(page, "paste", hue=0)
+    expect(page.locator("#picture")).to_be_hidden()
+    page.get_by_role("combobox", name="Collection").select_option("books")
+    expect(page.get_by_role("button", name="Search by a picture")).to_be_visible()
+    expect(page.locator("#hits.covers")).to_have_count(1)
+
+
+def test_looks_like_this_is_a_link_where_there_is_a_picture(visit: Visit) -> None:
+    page = visit("?q=whale solaris")
+    expect(hits(page).nth(1)).to_be_visible()
+    expect(page.get_by_role("link", name="Looks like this: Solaris")).to_have_count(0)
+    expect(page.get_by_role("link", name="More like this: Solaris")).to_have_count(1)
+    bodies = searches(page)
+    link = page.get_by_role("link", name="Looks like this: Moby-Dick; or, The Whale")
+    expect(link).to_have_attribute("href", "?like=OL1M&field=cover")
+    link.click()
+    expect(hits(page)).to_have_count(7)
+    asked = {"k": 24, "offset": 0, "like": "OL1M", "field": "cover", "mode": "semantic"}
+    assert bodies == [{**asked, "facets": ["year", "subjects", "language"]}]
+    expect(page.locator("#hint")).to_have_text("what looks most like the one you chose")
+    expect(page).to_have_title("Looks like Moby-Dick; or, The Whale · findling")
+    page.locator(".toggle").first.click()
+    expect(page.locator(".found-by")).to_have_text("Found by its cover.")
+    page.get_by_role("link", name="Take back: Looks like Moby-Dick; or, The Whale").click()
+    expect(page.locator(".welcome")).to_be_visible()
+    assert said(page) == {}
+
+
+# ---- covers --------------------------------------------------------------------------------------
+
+
+def test_results_can_be_looked_at_as_covers(visit: Visit) -> None:
+    page = visit("?q=" + MANY)
+    expect(hits(page)).to_have_count(24)
+    bodies = searches(page)
+    page.get_by_role("radio", name="Covers").check()
+    assert said(page) == {"q": [MANY], "view": ["covers"]}
+    tops = hits(page).evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    assert tops.count(tops[0]) >= 4
+    title = hits(page).first.locator(".text")
+    expect(title).to_have_css("opacity", "0")
+    expect(page.get_by_role("article", name=titles(page)[0])).to_have_count(1)
+    hits(page).first.hover()
+    expect(title).to_have_css("opacity", "1")
+    page.get_by_role("button", name="Show more").click()
+    expect(hits(page)).to_have_count(45)
+    page.get_by_role("radio", name="List").check()
+    assert "view" not in said(page)
+    assert len(bodies) == 1  # only for more: the view asks nothing
+    page.go_back()
+    expect(page.get_by_role("radio", name="Covers")).to_be_checked()
+    expect(page.locator("#hits.covers")).to_have_count(1)
+
+
+def test_covers_load_as_they_come_near_and_move_nothing(visit: Visit) -> None:
+    shifts = """new PerformanceObserver(list => {
+        for (const one of list.getEntries()) window.shifted = (window.shifted ?? 0) + one.value;
+    }).observe({ type: "layout-shift", buffered: true });"""
+    documents = [{"id": f"p{i}", "title": f"Book {i}", "cover_url": f"{i}.jpg"} for i in range(200)]
+    loaded: list[str] = []
+
+    def before(page: Page) -> None:
+        page.add_init_script(shifts)
+        page.route("**/search", answering(*documents))
+        page.on("request", lambda request: loaded.append(request.url) if "/picture" in request.url else None)
+
+    page = visit("?q=x&view=covers", before=before)
+    expect(hits(page)).to_have_count(200)
+    expect(page.locator(".cover img").first).to_have_js_property("complete", True)
+    page.wait_for_timeout(200)
+    assert 5 <= len(loaded) < 150
+    assert (page.evaluate("window.shifted") or 0) < 0.05
+    frames = page.locator(".cover").evaluate_all("all => all.map(one => one.offsetWidth / one.offsetHeight)")
+    assert all(abs(ratio - 2 / 3) < 0.01 for ratio in frames)
+
+
+def test_the_keyboard_moves_among_covers_by_rows_and_opens_one(visit: Visit) -> None:
+    page = visit("?q=" + MANY + "&view=covers")
+    expect(hits(page)).to_have_count(24)
+    across = page.evaluate(
+        "getComputedStyle(document.getElementById('hits')).gridTemplateColumns.split(' ').length"
+    )
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(hits(page).nth(across)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(hits(page).nth(across + 1)).to_be_focused()
+    expect(hits(page).nth(across + 1).locator(".text")).to_have_css("opacity", "1")
+    page.keyboard.press("Enter")
+    panel = hits(page).nth(across + 1).locator(".details")
+    expect(panel.locator(".name")).to_have_text(titles(page)[across + 1])
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name=f"Details: {titles(page)[across + 1]}")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(likes(panel)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    expect(hits(page).nth(0)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+@pytest.mark.parametrize("view", ["", "&view=covers"])
+def test_details_are_as_wide_as_all_columns_and_cover_no_card(visit: Visit, view: str) -> None:
+    page = visit("?q=" + MANY + view)
+    expect(hits(page)).to_have_count(24)
+    places = """() => {
+        const box = one => one.getBoundingClientRect();
+        const panels = [...document.querySelectorAll(".details:not([hidden])")];
+        const hits = box(document.getElementById("hits"));
+        return panels.map(panel => {
+            const { top, bottom, left, right } = box(panel);
+            const texts = [...document.querySelectorAll("#hits .text, #hits .cover")].map(box);
+            return {
+                gaps: [left - hits.left, hits.right - right],
+                covered: texts.filter(one => one.bottom > top + 1 && one.top < bottom - 1).length,
+                id: panel.closest("li").dataset.id,
+            };
+        });
+    }"""
+
+    def opened(at: int) -> None:
+        one = hits(page).nth(at)
+        (one.locator(".cover") if view else one.locator(".toggle")).click()
+
+    opened(1)
+    for width in (1280, 700, 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_for(page, "document.querySelectorAll('.details:not([hidden])').length === 1")
+        page.wait_for_timeout(50)
+        (found,) = page.evaluate(places)
+        assert found["covered"] == 0
+        assert all(abs(gap) < 2 for gap in found["gaps"])
+    page.set_viewport_size({"width": 1280, "height": 900})
+    likes(hits(page).nth(1)).first.hover()  # nothing lies over it
+    opened(0)  # in the same row, where there is room for one
+    (found,) = page.evaluate(places)
+    assert found["id"] == hits(page).nth(0).evaluate("one => one.parentElement.dataset.id")
+
+
+def test_on_a_phone_covers_have_their_titles_below(visit: Visit) -> None:
+    page = visit("?q=" + MANY + "&view=covers", width=360, height=740, has_touch=True, is_mobile=True)
+    expect(hits(page)).to_have_count(24)
+    places = hits(page).first.evaluate(
+        "one => ['.cover', '.text'].map(name => one.querySelector(name).getBoundingClientRect().toJSON())"
+    )
+    assert places[1]["top"] >= places[0]["bottom"]
+    expect(hits(page).first.locator(".text")).to_have_css("opacity", "1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_first_year_stands_before_the_year_of_the_edition(visit: Visit) -> None:
+    years = [(2001, 1851), (1851, 1851), (2001, None), (None, 1851), (None, None)]
+    documents = [{"title": f"Book {i}", "year": a, "first_year": b} for i, (a, b) in enumerate(years)]
+    served = {"name": "books", "title": "title", "columns": ["title", "authors", "year", "first_year"]}
+
+    def before(page: Page) -> None:
+        page.route("**/collections", lambda route: route.fulfill(json={"collections": [served]}))
+        page.route("**/search", answering(*documents))
+
+    page = visit("?q=x", before=before)
+    expect(hits(page)).to_have_count(5)
+    expect(page.locator("#hits .card > .text > .by")).to_have_text(
+        ["1851; this edition 2001", "1851", "2001", "1851"]
+    )
+
+
 # ---- when there is nothing, or something failed --------------------------------------------------
 
 
@@ -692,6 +1086,7 @@ def test_a_service_that_stays_busy_is_not_hammered(visit: Visit) -> None:
     expect(page.get_by_role("alert")).to_be_visible()
     for _ in range(6):
         page.clock.run_for(3000)
+        expect(page.locator("#hits")).not_to_have_attribute("aria-busy", "true")  # however slow the machine
         expect(page.get_by_role("alert")).to_be_visible()
     assert len(bodies) == 4  # once for Enter, and three times by itself
     expect(page.get_by_role("button", name="Try again")).to_have_text("Try again")
@@ -829,11 +1224,20 @@ def test_every_control_has_a_name_and_every_region_a_role(visit: Visit) -> None:
 def test_every_text_has_enough_contrast(visit: Visit, scheme: str) -> None:
     page = visit(color_scheme=scheme, forgive="400", reduced_motion="reduce")
     whale = "?q=" + quote(WHALE) + "&where=year%20%3D%201851"
-    for path in ("", whale, "?like=OL1M", "?q=zzz&where=year%20%3D%201851", "?q=x&where=!"):
+    for path in (
+        "",
+        whale,
+        whale + "&view=covers",
+        "?like=OL1M&field=cover",
+        "?q=zzz&where=year%20%3D%201851",
+        "?q=x&where=!",
+    ):
         page.goto(page.url.split("?")[0] + path)
         expect(page.locator("#hits article, #notice section").first).to_be_visible()
         if page.locator(".toggle").count():
-            page.locator(".toggle").first.click()
+            page.locator(".toggle").first.evaluate("toggle => toggle.click()")
+        give(page, "drop", text="no picture", type="text/plain")
+        expect(page.locator("#trouble")).to_be_visible()
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert (sum(paper) < 300) == (scheme == "dark")
         assert page.evaluate(CONTRAST) == []

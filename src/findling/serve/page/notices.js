@@ -102,6 +102,9 @@ function explained({ status, title, detail, wait }) {
   if (status === 401 || status === 403) return ["This service asks for a key.", "It does not answer without one."];
   if (status === 404) return ["That is not here any more.", "The collection may have been rebuilt since the link was made."];
   if (status === 413) return ["That is too large to send.", "Fewer words or a smaller picture will do."];
+  if (status === 400 && /no vector field can take/.test(detail)) {
+    return ["There is no picture to compare.", "The picture of this one is missing, or could not be read when the collection was built."];
+  }
   if (status === 400 && /picture/.test(detail)) return ["The picture cannot be searched by.", "Another one, or a screenshot of it, may do."];
   if (status >= 500) return ["The search service failed.", "This is not because of your words. Trying again may help."];
   return ["The search was not understood.", title];

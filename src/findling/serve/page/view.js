@@ -4,7 +4,7 @@ import { ghosts } from "./card.js";
 import { el } from "./dom.js";
 import { facetLists } from "./narrow.js";
 import { offerLink } from "./share.js";
-import { MOST } from "./state.js";
+import { MOST, asks } from "./state.js";
 
 const SLOW = 150; // milliseconds before a search is shown to be running
 
@@ -55,6 +55,7 @@ export function entitle(state, likeTitle = "") {
   const words = state.q.trim();
   const what = state.like ? likeTitle : state.picture ? `your picture${words ? ` and ${words}` : ""}` : words;
   const kind = state.like ? (state.field ? "Looks like " : "Like ") : "";
+  document.body.classList.toggle("asks", asks(state)); // room for results, so that nothing moves when they come
   document.title = what ? `${kind}${what} · findling` : "findling";
   $("heading").textContent = what ? `Results for ${what}` : "Search";
 }
