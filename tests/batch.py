@@ -1,4 +1,4 @@
-"""What tests of the batch half share: small collections on disk, steps that misbehave, waiting without sleep."""
+"""What tests of the batch half share: small collections, steps that misbehave, waiting without sleep."""
 
 from __future__ import annotations
 
@@ -22,24 +22,7 @@ import pytest
 from findling import build, config
 from findling.sources.base import BatchFunction, Split
 
-WORDS = [
-    "whale",
-    "sea",
-    "ship",
-    "storm",
-    "island",
-    "captain",
-    "night",
-    "river",
-    "garden",
-    "letter",
-    "war",
-    "moon",
-    "iron",
-    "glass",
-    "king",
-    "wood",
-]
+WORDS = "whale sea ship storm island captain night river garden letter war moon iron glass king".split()  # noqa: SIM905
 
 CONFIG = """
 collection = "books"

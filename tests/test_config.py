@@ -30,7 +30,7 @@ def changed(**tables: Any) -> dict[str, Any]:
         # Unknown keys: the nearest, and all that are allowed.
         (
             {"colection": "x"},
-            ["unknown key 'colection'", "did you mean 'collection'?", "allowed are", "serve"],
+            ["unknown key 'colection'", "mean 'collection'?", "allowed are", "serve"],
         ),
         ({"base": "x"}, ["unknown key 'base'"]),
         ({"serve": {"prot": 1}}, ["'serve.prot'", "did you mean 'port'?", "allowed are examples, host"]),

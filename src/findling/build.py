@@ -275,6 +275,12 @@ def _checked(settings: Settings, source: Source) -> Where:
                 f"the configuration names the column {name!r}, which the source does not have",
                 todo=f"columns are {', '.join(known)}",
             )
+    for name in settings.document.columns:
+        if name.startswith("_"):
+            raise ConfigError(
+                f"document names the column {name!r}, but its columns may not begin with an underscore",
+                todo="rename it in the source, or leave it out",
+            )
     where = Where.parse(settings.filter.where)
     where.check(source.columns)
     return where

@@ -312,7 +312,14 @@ def _explain(message: str, value: Mapping[str, Any], kind: type[Any], at: str) -
 
 
 # TOML's words for what msgspec names in JSON's.
-_WORDS = {"`str | null`": "text", "`object | null`": "a table", "`object`": "a table", "`array`": "a list", "`str`": "text", "`bool`": "true or false"}
+_WORDS = {
+    "`str | null`": "text",
+    "`object | null`": "a table",
+    "`object`": "a table",
+    "`array`": "a list",
+    "`str`": "text",
+    "`bool`": "true or false",
+}
 
 
 def _is_struct(kind: Any) -> bool:

@@ -131,6 +131,10 @@ class Where:
                 f"filter.where cannot be evaluated: {_first_line(error)}",
                 todo=f"columns are {', '.join(f'{f.name} ({f.type})' for f in batch.schema)}",
             ) from None
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
         if len(column) != len(batch):
             raise ConfigError(
                 "filter.where does not give one answer for each row",

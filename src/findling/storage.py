@@ -307,6 +307,11 @@ _REASONS = {
 }
 
 
+def is_full(error: Exception) -> bool:
+    """Whether an error of a library that has none of its own for it tells of a full disk."""
+    return os.strerror(errno.ENOSPC) in str(error)
+
+
 @contextlib.contextmanager
 def _explained(url: str, verb: str) -> Iterator[None]:
     """Turn the operating system's errors, and only those, into one line for people."""
@@ -316,4 +321,9 @@ def _explained(url: str, verb: str) -> Iterator[None]:
         raise
     except OSError as error:
         what, todo = _REASONS.get(error.errno or 0, (str(error), "check the path and try again"))
+        raise StorageError(f"cannot {verb} {url}: {what}", todo=todo) from error
+    except (ValueError, RuntimeError) as error:
+        if not is_full(error):
+            raise
+        what, todo = _REASONS[errno.ENOSPC]
         raise StorageError(f"cannot {verb} {url}: {what}", todo=todo) from error

@@ -103,7 +103,7 @@ def test_groups(
                 "many": len(there),
                 "first": numbers[0],
                 "all": numbers,
-            }  # fmt: skip
+            }
         )
     assert rows(found) == sorted(wanted, key=repr)
 

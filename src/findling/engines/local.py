@@ -213,9 +213,14 @@ class Local:
         try:
             with duckdb.connect(":memory:", config=config) as database:
                 yield database
+        except RuntimeError as error:
+            if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
         except duckdb.IOException as error:
             raise StorageError(
-                f"a join could not be written: {_first_line(error)}",
+                f"cannot write to {self.workspace}: "
+                f"{'the disk is full' if storage.is_full(error) else _first_line(error)}",
                 todo="free some space and run the same command again",
             ) from None
         except duckdb.OutOfMemoryException as error:
