@@ -124,7 +124,8 @@ class Fetcher:
         try:
             if not reference:
                 raise Failed(reasons.NO_REFERENCE)
-            if reference.partition("://")[0].lower() not in _STORAGE and "://" in reference:
+            scheme, is_url, _ = reference.partition("://")
+            if (is_url and scheme.lower() not in _STORAGE) or reference[:5].lower() == "data:":
                 raise Failed(reasons.SCHEME)
             return self._told(reference, self._local.read(reference))
         except Failed as failed:
