@@ -108,8 +108,10 @@ def _with_shortest(width: int, height: int, shortest: int) -> tuple[int, int]:
 def open_reduced(content: bytes, shortest: int) -> Image:
     """A picture from its file, a JPEG at the smallest scale that leaves its shortest edge DRAFT x `shortest`.
 
-    JPEG decoders can leave out fine detail that is about to be averaged away (1/2, 1/4 or 1/8 of each side),
-    and are several times as fast then. Other formats open as they are. Raises OSError for what is no picture.
+    JPEG decoders can leave out fine detail that is about to be averaged away (1/2, 1/4 or 1/8 of each side).
+    What is prepared from it differs by less than half a grey level in the mean, by one at most in nineteen
+    bytes of twenty; at hard coloured edges it was up to 14. Where not even that may be, open the picture whole.
+    Other formats open whole. Raises OSError for what is no picture.
     """
     import PIL.Image
 
