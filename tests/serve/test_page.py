@@ -887,6 +887,12 @@ def test_looks_like_this_is_a_link_where_there_is_a_picture(visit: Visit) -> Non
     assert said(page) == {}
 
 
+def test_what_has_no_picture_cannot_be_looked_alike_and_says_why(visit: Visit) -> None:
+    page = visit("?like=OL5M&field=cover", forgive="400")
+    expect(page.get_by_role("alert")).to_contain_text("There is no picture to compare.")
+    expect(page.locator("#asked .chip")).to_have_text("Looks like Frankenstein×")
+
+
 # ---- covers --------------------------------------------------------------------------------------
 
 
