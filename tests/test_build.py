@@ -236,7 +236,7 @@ def test_a_document_without_text_is_found_by_its_words(
     assert "bare" in found(file, capsys, "zanzibar")
 
 
-@pytest.mark.parametrize("share", [2, 3, 5, 7])
+@pytest.mark.parametrize("share", [3, 50])
 def test_recall_is_measured_on_documents_that_have_a_text(tmp_path: Path, share: int) -> None:
     rows = [
         row if place % share == 1 else {**row, "title": "", "body": ""}
@@ -244,7 +244,7 @@ def test_recall_is_measured_on_documents_that_have_a_text(tmp_path: Path, share:
     ]
     report = built(collection(tmp_path, rows))
     manifest = catalog_of(tmp_path / config.FILE).manifest(str(report.snapshot))
-    assert manifest.fields["text"].queries.startswith(f"{min(200, manifest.fields['text'].count)} ")
+    assert manifest.fields["text"].queries.startswith("20 ")
 
 
 def test_an_id_that_is_there_twice_is_counted(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def changed(**tables: Any) -> dict[str, Any]:
         ({"lexical": {"input": []}}, ["lexical.input is empty"]),
         ({"lexical": {"input": ["a"], "weights": {"b": 1}}}, ["lexical.weights names 'b'", "allowed are a"]),
         ({"lexical": {"input": ["a"], "weights": {"a": -1}}}, ["lexical.weights", ">= 0.0"]),
+        ({"lexical": {"input": ["a"], "weights": {"a": 0}}}, ["lexical.weights are all 0"]),
         ({"rank": {"fusion": "rff"}}, ["rank.fusion", "expected 'rrf' or 'weighted'", "found 'rff'"]),
         ({"rank": {"fusion": 3}}, ["rank.fusion", "expected 'rrf' or 'weighted'", "found 3"]),
         ({"rank": {"weights": {"txt": 1}}}, ["rank.weights names 'txt'", "allowed are text, lexical"]),

@@ -164,6 +164,11 @@ def test_the_manifest_says_what_the_pages_say(published: Published) -> None:
     assert all(probe.like in probe.ids for probe in probes)
 
 
+def test_whoever_may_read_one_file_may_read_all(published: Published) -> None:
+    modes = {(published.root / name).stat().st_mode & 0o777 for name in files_of(published.root)}
+    assert len(modes) == 1, "the service need not run as who builds"
+
+
 def test_files_that_were_whole_are_not_read_again(
     published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:

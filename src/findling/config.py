@@ -272,6 +272,8 @@ def _check(settings: Settings) -> None:
         _check_parts("lexical.weights", settings.lexical.weights, settings.lexical.input)
         if not settings.lexical.input:
             raise ConfigError("lexical.input is empty", todo="name the columns to search")
+        if not any(settings.lexical.weights.get(name, 1) for name in settings.lexical.input):
+            raise ConfigError("lexical.weights are all 0", todo="leave [lexical] out, or let a column count")
     _ = settings.index.memory_bytes
 
 

@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,15 @@ def seal(aside: Path, manifest: Manifest) -> Manifest:
     content = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
     checksum = hashlib.sha256(content).hexdigest()
     SnapshotPaths(aside).manifest.write_bytes(_CHECKSUM.sub(rb'\g<1>%s"' % checksum.encode(), content))
+    _open_to_readers(aside, files)
     return msgspec.structs.replace(sealed, checksum=checksum)
+
+
+def _open_to_readers(aside: Path, files: Iterable[str]) -> None:
+    """Give all files the permissions of a file made here; some libraries make theirs for the owner alone."""
+    usual = SnapshotPaths(aside).manifest.stat().st_mode & 0o777
+    for name in files:
+        (aside / name).chmod(usual)
 
 
 def read_manifest(root: Path) -> Manifest:

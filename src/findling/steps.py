@@ -57,10 +57,11 @@ class ParseStep:
     table: str
     where: Where = EVERYTHING
     count: bool = False
+    columns: frozenset[str] | None = None
 
     def open(self) -> BatchFunction:
         """The source's parser; with `count`, the rows that come in are tallied as read."""
-        parse = self.source.parser(self.table, self.where)
+        parse = self.source.parser(self.table, self.where, self.columns)
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
             parsed, drops = schema.without_drops(parse(batch))
@@ -146,6 +147,8 @@ class EmbedStep:
 def texts_of(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
     """One text per row: the columns that have something, one after another; lists by commas."""
     parts = [[_said(value) for value in batch.column(name).to_pylist()] for name in columns]
+    if len(parts) == 1:
+        return parts[0]
     return [SEPARATOR.join(filter(None, row)) for row in zip(*parts, strict=True)]
 
 
@@ -155,6 +158,8 @@ def content_hash(text: str) -> bytes:
 
 
 def _said(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):

@@ -36,6 +36,7 @@ from findling.stores.arrow import ArrowStore
 _PROBES = 16
 _EXACT_UNTIL = 20_000  # documents; up to here brute force answers in about a millisecond
 _QUERIES = 200  # held-out queries an index is measured on
+_EXACT_QUERIES = 20  # brute force misses nothing; these only time it
 _BLOCK = 65_536  # rows moved at a time
 _EVEN = 16_384  # rows digested at a time
 _WINDOW = (4, 12)  # words of a held-out query
@@ -173,8 +174,8 @@ def _write_lexical(draft: Draft, paths: SnapshotPaths) -> LexicalManifest | None
         def rows() -> Iterator[dict[str, str]]:
             for batch in draft.documents():
                 by_column = {name: texts_of(batch, [name]) for name in weights}
-                for row in range(batch.num_rows):
-                    yield {name: texts[row] for name, texts in by_column.items()}
+                for texts in zip(*by_column.values(), strict=True):
+                    yield dict(zip(by_column, texts, strict=True))
                 task.advance(batch.num_rows)
 
         Lexical.build(rows(), paths.lexical, weights, options.language)
@@ -199,7 +200,13 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
             task.advance(len(vectors))
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     index = index_class.open(directory)
-    queries = encoder.embed_texts(held_out(draft, name, snapshot.open_rows(paths, name)), role="query")
+    texts = held_out(
+        draft,
+        name,
+        snapshot.open_rows(paths, name),
+        many=_EXACT_QUERIES if kind == "exact" else _QUERIES,
+    )
+    queries = encoder.embed_texts(texts, role="query")
     truth, _ = measure.exact_answers(index.vectors, queries, 10)
     curve = measure.curve(index, queries, truth, 10, index_class.sweep)
     chosen = measure.choose(curve, draft.settings.index.recall)
@@ -254,14 +261,14 @@ def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArr
     return vectors[: len(rows)]
 
 
-def held_out(draft: Draft, name: str, rows: NDArray[np.int64] | None) -> list[str]:
-    """Queries that are no document's text: runs of words out of evenly spread documents.
+def held_out(draft: Draft, name: str, rows: NDArray[np.int64] | None, many: int = _QUERIES) -> list[str]:
+    """Up to `many` queries that are no document's text: runs of words out of evenly spread documents.
 
     `rows` are the documents that have a vector, where not all do.
     """
     chance = random.Random(0)  # noqa: S311 - a repeatable sample, no secret
     windows = []
-    for text in _spread(draft, draft.settings.vectors[name].input, rows):
+    for text in _spread(draft, draft.settings.vectors[name].input, rows, many):
         words = text.split()
         width = min(chance.randint(*_WINDOW), max(len(words) - 1, 1))
         start = chance.randint(0, len(words) - width) if len(words) > width else 0
@@ -269,9 +276,9 @@ def held_out(draft: Draft, name: str, rows: NDArray[np.int64] | None) -> list[st
     return windows
 
 
-def _spread(draft: Draft, columns: list[str], rows: NDArray[np.int64] | None) -> Iterator[str]:
-    many = draft.count if rows is None else len(rows)
-    picked = np.linspace(0, many - 1, min(_QUERIES, many), dtype=np.int64)
+def _spread(draft: Draft, columns: list[str], rows: NDArray[np.int64] | None, many: int) -> Iterator[str]:
+    there = draft.count if rows is None else len(rows)
+    picked = np.linspace(0, there - 1, min(many, there), dtype=np.int64)
     picked = picked if rows is None else rows[picked]
     at = 0
     for batch in draft.documents():
