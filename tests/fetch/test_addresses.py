@@ -113,6 +113,7 @@ REFUSED = {
     "http://exa mple.org/": reasons.BAD_ADDRESS,
     "http://example.org/\r\nHost: x": reasons.BAD_ADDRESS,
     "http://[::1": reasons.BAD_ADDRESS,
+    "http://example.org/\udcff.jpg": reasons.BAD_ADDRESS,
     "http://[zz]/": reasons.BAD_ADDRESS,
     "http://" + "a" * 300 + ".org/": reasons.BAD_ADDRESS,
     "http://example.org/" + "a" * 9000: reasons.BAD_ADDRESS,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +22,15 @@ from fetch.test_web import PICTURE, give
 from findling.archives import ENCRYPTED
 from findling.errors import ConfigError, StorageError
 from findling.fetch import reasons
-from findling.fetch.cache import PictureCache
+from findling.fetch.cache import FILE, PictureCache
 from findling.pictures import DAMAGED, EMPTY, TOO_MANY_BYTES, WEB_PAGE
 from pictures import hostile
+
+
+def change(home: Path, statement: str) -> list[Any]:
+    """Do something to the cache behind its back."""
+    with closing(sqlite3.connect(home / "cache" / FILE)) as file, file:
+        return file.execute(statement).fetchall()
 
 
 def reasons_of(made, references: list[str]) -> list[str | None]:
@@ -39,7 +48,7 @@ def test_a_second_run_asks_for_nothing(host: Host, fetcher: Open) -> None:
 def test_a_picture_of_two_addresses_is_kept_once(host: Host, fetcher: Open, tmp_path: Path) -> None:
     host.default = give()
     assert reasons_of(fetcher(), [host.url(f"/{n}.jpg") for n in range(5)]) == [None] * 5
-    assert len([path for path in (tmp_path / "cache/pictures").rglob("*") if path.is_file()]) == 1
+    assert change(tmp_path, "SELECT count(*) FROM pictures") == [(1,)]
 
 
 def test_lasting_failures_are_remembered_and_passing_ones_tried_again(host: Host, fetcher: Open) -> None:
@@ -89,14 +98,13 @@ def test_damage_to_the_cache_costs_a_request_and_no_more(host: Host, fetcher: Op
     host.default = give()
     url = host.url("/x.jpg")
     list(fetcher().fetch_many([url]))
-    for place, content in (
-        ("pictures", bytes(len(PICTURE))),
-        ("pictures", b""),
-        ("addresses", b'{"url'),
-        ("addresses", b""),
+    for damage in (
+        "UPDATE pictures SET content = zeroblob(length(content))",
+        "UPDATE pictures SET content = x''",
+        "DELETE FROM pictures",
+        "DELETE FROM addresses",
     ):
-        (file,) = (path for path in (tmp_path / "cache" / place).rglob("*") if path.is_file())
-        file.write_bytes(content)
+        change(tmp_path, damage)
         asked = host.asked.total()
         for _ in range(2):
             assert next(fetcher().fetch_many([url])).content == PICTURE
@@ -108,9 +116,26 @@ def test_a_cache_that_cannot_be_written_is_no_pictures_fault(
 ) -> None:
     host.default = give()
     made = fetcher()
-    (tmp_path / "cache/pictures").write_text("in the way")
-    with pytest.raises(StorageError, match="cannot write"):
+    change(tmp_path, "DROP TABLE pictures")
+    with pytest.raises(StorageError, match=r"cache .* cannot be used"):
         list(made.fetch_many([host.url("/x.jpg")]))
+
+
+@pytest.mark.parametrize("content", [b"no database" * 1000, b""])
+def test_a_cache_that_is_none_is_told_and_an_empty_one_taken(
+    content: bytes, host: Host, fetcher: Open, tmp_path: Path
+) -> None:
+    host.default = give()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / FILE).write_bytes(content)
+    if content:
+        with pytest.raises(StorageError, match="a damaged file can be removed"):
+            fetcher()
+        return
+    assert reasons_of(fetcher(), [host.url("/x.jpg")]) == [None]
+    change(tmp_path, "PRAGMA user_version = 2")
+    with pytest.raises(StorageError, match="another version"):
+        fetcher()
 
 
 RUN = """
@@ -137,6 +162,7 @@ def test_a_killed_run_asks_for_nothing_twice(after: int, host: Host, tmp_path: P
         os.kill(run.pid, signal.SIGKILL)
     held = PictureCache(cache)
     had = {url for n in range(100) if (entry := held.find(url := pattern % n)) and held.content(entry)}
+    held.close()
     assert set(told) <= had
     host.asked.clear()
     assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.count(b"\n") == 100

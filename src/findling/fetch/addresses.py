@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Collection
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from findling.fetch import reasons
 from findling.fetch.reasons import Failed
 
 _LONGEST = 8000
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _WEB_PORTS = frozenset({80, 443})
 _HIGH_PORTS = 1024
 _V4_IN_V6 = (
@@ -68,7 +70,7 @@ def is_web(reference: str) -> bool:
 def target(url: str, base: str | None = None) -> Target:
     """What a URL (or a redirect from `base`) asks for; raises Failed for what may not be asked."""
     text = url.strip()
-    if not text or len(text) > _LONGEST or any(ord(mark) < 32 or ord(mark) == 127 for mark in text):
+    if not text or len(text) > _LONGEST or _UNSPEAKABLE.search(text):
         raise Failed(reasons.BAD_ADDRESS)
     try:
         parts = urlsplit(urljoin(base, text) if base else text)

@@ -119,6 +119,8 @@ class Fetcher:
         self._pool.shutdown(cancel_futures=True)
         self._local.close()
         self._covers.close()
+        self._pace.close()
+        self._cache.close()
 
     def _from_here(self, reference: str) -> Fetched:
         try:

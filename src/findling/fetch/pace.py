@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from findling.fetch.options import Timing
 
-_FORMAT = "<dd"
+_TIMES = struct.Struct("<dd")
 _LONGEST = 86_400.0
-_Change = Callable[[float, float], tuple[float, float]]
 
 
 class Pace:
-    """The hosts' turns, kept in a directory."""
+    """The hosts' turns, kept in a directory; for one thread, and any number of processes."""
 
     def __init__(self, directory: Path, timing: Timing) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._timing = timing
+        self._hosts: dict[str, _Shared] = {}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for shared in self._hosts.values():
+            shared.close()
+        self._hosts.clear()
 
     async def turn(self, host: str, interval: float) -> None:
         """Return when a request to the host may go, at least `interval` seconds after the one before."""
@@ -40,31 +48,67 @@ class Pace:
     def pause(self, host: str, seconds: float) -> None:
         """No request to the host for so long, by anyone."""
         until = self._timing.now() + min(seconds, _LONGEST)
-        self._change(host, lambda turn, paused: (max(turn, until), max(paused, until)))
+        shared = self._shared(host)
+        with shared.held():
+            turn, paused = self._times(shared)
+            shared.times = max(turn, until), max(paused, until)
 
     def paused(self, host: str) -> float:
         """For how many more seconds the host wants to be left alone."""
-        _, paused = self._change(host, None)
-        return paused - self._timing.now()
+        return self._times(self._shared(host))[1] - self._timing.now()
 
     def _reserve(self, host: str, interval: float) -> float:
-        now = self._timing.now()
-        before, _ = self._change(host, lambda turn, paused: (max(turn, now) + interval, paused))
-        return before - now
+        shared, now = self._shared(host), self._timing.now()
+        if not interval and shared.times[0] <= now:
+            return 0.0
+        with shared.held():
+            turn, paused = self._times(shared)
+            shared.times = max(turn, now) + interval, paused
+        return turn - now
 
-    def _change(self, host: str, change: _Change | None) -> tuple[float, float]:
-        """The host's two times as they were, after which they are what `change` makes of them."""
-        name = hashlib.sha256(host.encode()).hexdigest()[:32]
-        descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT, 0o644)
+    def _times(self, shared: _Shared) -> tuple[float, float]:
+        """When the next request may go, and until when none may.
+
+        A clock that was set back, or a damaged file, would otherwise hold a host's turn for years.
+        """
+        latest = self._timing.now() + _LONGEST
+        turn, paused = (time if 0 <= time <= latest else 0.0 for time in shared.times)
+        return turn, paused
+
+    def _shared(self, host: str) -> _Shared:
+        if host not in self._hosts:
+            name = hashlib.sha256(host.encode()).hexdigest()[:32]
+            self._hosts[host] = _Shared(self._directory / name)
+        return self._hosts[host]
+
+
+class _Shared:
+    """Two times in a file that is mapped by all who use it."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if os.fstat(self._descriptor).st_size != _TIMES.size:
+            os.ftruncate(self._descriptor, _TIMES.size)
+        self._memory = mmap.mmap(self._descriptor, _TIMES.size)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else changes the times meanwhile."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            held = os.pread(descriptor, struct.calcsize(_FORMAT), 0)
-            times = struct.unpack(_FORMAT, held) if len(held) == struct.calcsize(_FORMAT) else (0.0, 0.0)
-            latest = self._timing.now() + _LONGEST
-            # A clock that was set back would otherwise hold the host's turn for years.
-            turn, paused = (time if 0 <= time <= latest else 0.0 for time in times)
-            if change is not None:
-                os.pwrite(descriptor, struct.pack(_FORMAT, *change(turn, paused)), 0)
-            return turn, paused
+            yield
         finally:
-            os.close(descriptor)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    @property
+    def times(self) -> tuple[float, float]:
+        turn, paused = _TIMES.unpack(self._memory)
+        return turn, paused
+
+    @times.setter
+    def times(self, times: tuple[float, float]) -> None:
+        self._memory[:] = _TIMES.pack(*times)
+
+    def close(self) -> None:
+        self._memory.close()
+        os.close(self._descriptor)
