@@ -150,14 +150,15 @@ def extract(build: _Build) -> None:
     tables: dict[str, Shards] = {}
     for place, table in enumerate(_tables(source)):
         counted = place == 0
-        steps: list[Step] = [ParseStep(source, table, early if counted else EVERYTHING, counted)]
+        parts = early if counted else EVERYTHING
+        steps: list[Step] = [ParseStep(source, table, parts, counted, _read(build))]
         if counted and early.parts:
             steps.append(FilterStep(early))
         rows = _TableOf(source, table, build.limit if counted else None)
         tables[table] = engine.run(rows, steps, build.work.at(f"table-{table}"), f"read {table}")
     whole = source.assemble(engine, tables)
     finish: list[Step] = [
-        ParseStep(source, DOCUMENTS, late),
+        ParseStep(source, DOCUMENTS, late, columns=_read(build)),
         FilterStep(late),
         SelectStep(_columns(build)),
     ]
@@ -260,6 +261,13 @@ class _TableOf:
 
 def _tables(source: Source) -> list[str]:
     return list(dict.fromkeys(split.table for split in source.splits()))
+
+
+def _read(build: _Build) -> frozenset[str]:
+    """The source's columns that the filter or anything after it reads."""
+    asked = {column for part in build.where.parts for column in part.columns}
+    needed = set(needed_columns(build.settings))
+    return frozenset(name for name in build.source.columns.names if name in needed or name.lower() in asked)
 
 
 def _columns(build: _Build) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def join(base: str, *parts: str) -> str:
 
 def open_read(url: str) -> BinaryIO:
     """An open file to read bytes from; the caller closes it."""
-    with _explained(url, "read"):
+    with explained(url, "read"):
         files, path = filesystem(url)
         if files.isdir(path):
             raise StorageError(f"{url} is a directory", todo="name a file")
@@ -57,27 +57,27 @@ def open_read(url: str) -> BinaryIO:
 
 def read_bytes(url: str) -> bytes:
     """The whole of a small file."""
-    with open_read(url) as file, _explained(url, "read"):
+    with open_read(url) as file, explained(url, "read"):
         return file.read()
 
 
 def exists(url: str) -> bool:
     """Whether a file or directory is there."""
-    with _explained(url, "look for"):
+    with explained(url, "look for"):
         files, path = filesystem(url)
         return bool(files.exists(path))
 
 
 def size(url: str) -> int:
     """The size of a file in bytes."""
-    with _explained(url, "look at"):
+    with explained(url, "look at"):
         files, path = filesystem(url)
         return int(files.size(path))
 
 
 def version(url: str) -> str:
     """A text that changes when the file does: size with modification time or entity tag."""
-    with _explained(url, "look at"):
+    with explained(url, "look at"):
         files, path = filesystem(url)
         info = files.info(path)
         stamp = next(
@@ -88,7 +88,7 @@ def version(url: str) -> str:
 
 def glob(url: str) -> list[str]:
     """The files that a pattern names, sorted; a plain name that is there stands for itself."""
-    with _explained(url, "look for"):
+    with explained(url, "look for"):
         files, path = filesystem(url)
         if not any(mark in url for mark in "*?["):
             return [url] if files.exists(path) else []
@@ -97,7 +97,7 @@ def glob(url: str) -> list[str]:
 
 def listing(url: str) -> list[str]:
     """The names directly in a directory, sorted; none where it is not there."""
-    with _explained(url, "list"):
+    with explained(url, "list"):
         files, path = filesystem(url)
         if not files.isdir(path):
             return []
@@ -109,14 +109,14 @@ def listing(url: str) -> list[str]:
 
 def make_directory(url: str) -> None:
     """Make a directory with those above it, where it is missing."""
-    with _explained(url, "make"):
+    with explained(url, "make"):
         files, path = filesystem(url)
         files.makedirs(path, exist_ok=True)
 
 
 def remove(url: str) -> None:
     """Remove a file, or a directory with all in it, which is gone at once; not there is no error."""
-    with _explained(url, "remove"), contextlib.suppress(FileNotFoundError):
+    with explained(url, "remove"), contextlib.suppress(FileNotFoundError):
         if is_local(url):
             path = local_path(url)
             aside = _aside(path)
@@ -135,7 +135,7 @@ def stage_file(url: str) -> Iterator[BinaryIO]:
     """Write a file that appears under its name only when it is whole; nothing stays after an error."""
     if not is_local(url):
         # Closing a half-written remote file would complete it, so it is written here and sent when whole.
-        with tempfile.TemporaryFile(prefix="findling-") as file, _explained(url, "write"):
+        with tempfile.TemporaryFile(prefix="findling-") as file, explained(url, "write"):
             yield cast(BinaryIO, file)
             file.seek(0)
             files, path = filesystem(url)
@@ -144,7 +144,7 @@ def stage_file(url: str) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(file, remote, _BLOCK)
         return
     target = local_path(url)
-    with _explained(url, "write"):
+    with explained(url, "write"):
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = _aside(target)
         try:
@@ -175,7 +175,7 @@ def stage_directory(url: str, last: str) -> Iterator[Path]:
     if is_local(url):
         target = local_path(url)
         aside = _aside(target)
-        with _explained(url, "write"):
+        with explained(url, "write"):
             try:
                 aside.mkdir(parents=True)
                 with _opened_directory(aside) as held:
@@ -187,7 +187,7 @@ def stage_directory(url: str, last: str) -> Iterator[Path]:
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         return
-    with tempfile.TemporaryDirectory(prefix="findling-") as name, _explained(url, "write"):
+    with tempfile.TemporaryDirectory(prefix="findling-") as name, explained(url, "write"):
         aside = Path(name)
         yield aside
         names = sorted(str(file.relative_to(aside)) for file in aside.rglob("*") if file.is_file())
@@ -231,7 +231,7 @@ def check_room(path: Path, size: int) -> None:
 
 def fetch(url: str, path: Path) -> None:
     """Copy a file to this machine."""
-    with _explained(url, "fetch"):
+    with explained(url, "fetch"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_read(url) as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, _BLOCK)
@@ -313,7 +313,7 @@ def is_full(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(url: str, verb: str) -> Iterator[None]:
+def explained(url: str, verb: str) -> Iterator[None]:
     """Turn the operating system's errors, and only those, into one line for people."""
     try:
         yield

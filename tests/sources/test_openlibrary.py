@@ -398,3 +398,21 @@ def test_documents_need_their_table_only(tmp_path):
     assert len(rows) == 1
     assert [(drop.reason, drop.count) for drop in drops] == [(schema.READ, 1)]
     assert DOCUMENTS not in {split.table for split in books(tmp_path, GOOD).splits()}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(editions, max_size=6),
+    st.sets(
+        st.sampled_from(["title", "year", "fiction", "cover_url", "isbn", "languages", "genres", "authors"])
+    ),
+)
+def test_wanted_columns_are_the_same_whatever_else_is_wanted(records, wanted):
+    source = load("openlibrary", {"editions": "unused.txt"}, ".")
+    lines = [line(f"OL{n}M", record).encode() for n, record in enumerate(records)]
+    batch = pa.record_batch([pa.array(lines, pa.binary())], schema=LINES)
+    whole, _ = schema.without_drops(source.parser("editions", Where())(batch))
+    some, _ = schema.without_drops(source.parser("editions", Where(), frozenset(wanted))(batch))
+    assert some.schema == whole.schema
+    for name in wanted | {"id"}:
+        assert some.column(name) == whole.column(name)

@@ -47,7 +47,7 @@ class Relations(Protocol):
     """The relational work a source may ask of its engine; every name is a column, never an expression."""
 
     def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Dataset:
-        """One row per `key` with {result: (function, column)}: sum (of integers), min, max, count, first, list.
+        """One row per `key` with {result: (function, column)}: sum of integers, min, max, count, first, list.
 
         `first` and `list` take rows in the order of their column `_order` where there is one.
         """
@@ -83,11 +83,12 @@ class Source(Protocol):
         """Raw records of one split, cut but not parsed, in batches of some megabytes; at least one batch."""
         ...
 
-    def parser(self, table: str, where: Where) -> BatchFunction:
+    def parser(self, table: str, where: Where, columns: frozenset[str] | None = None) -> BatchFunction:
         """What turns raw batches of `table` into columns; rows it cannot or need not take become drops.
 
         `where` holds the parts that this table's columns decide, and allows to leave out, counted, what
-        cannot pass. The table DOCUMENTS is what `assemble` gave: its parser makes the final columns.
+        cannot pass; of `columns` others may be left null, as nobody will read them. The table DOCUMENTS is
+        what `assemble` gave: its parser makes the final columns.
         Called once per worker process.
         """
         ...

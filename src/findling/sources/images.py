@@ -114,7 +114,12 @@ class Images:
         """Names, references and the bytes of sidecars; no picture is opened."""
         return self._places.read(split)
 
-    def parser(self, table: str, where: Where) -> BatchFunction:  # noqa: ARG002 - names are cheap to parse
+    def parser(  # names are cheap to parse
+        self,
+        table: str,
+        where: Where,  # noqa: ARG002 - of the protocol
+        columns: frozenset[str] | None = None,
+    ) -> BatchFunction:
         """What makes columns of names and sidecars; see `findling.sources.base.Source`."""
         if table == DOCUMENTS:
             return _typed(self.columns)
@@ -210,11 +215,16 @@ class PicturedRows:
         """The table's raw rows."""
         return self.rows.read(split)
 
-    def parser(self, table: str, where: Where) -> BatchFunction:
+    def parser(
+        self,
+        table: str,
+        where: Where,
+        columns: frozenset[str] | None = None,  # noqa: ARG002 - of the protocol
+    ) -> BatchFunction:
         """The table's parser, and references in place of what its column says."""
-        columns = self.columns
+        final = self.columns
         if table == DOCUMENTS:
-            return _typed(columns)
+            return _typed(final)
         parse, folder, chosen = self.rows.parser(table, where), self._folder, self.options.image
         untitled = TITLE not in self.rows.columns.names
 
@@ -225,7 +235,7 @@ class PicturedRows:
             made[IMAGE] = pa.array([_absolute(value, folder) for value in said], pa.string())
             if untitled:
                 made[TITLE] = pa.array([reading.title_of(value) or None for value in said], pa.string())
-            return schema.with_drops(pa.record_batch([made[n] for n in columns.names], schema=columns), drops)
+            return schema.with_drops(pa.record_batch([made[n] for n in final.names], schema=final), drops)
 
         return run
 

@@ -79,7 +79,7 @@ class OpenLibrary:
         """The dump's lines in one binary column `line`."""
         return text.read_lines(split)
 
-    def parser(self, table: str, where: Where) -> BatchFunction:
+    def parser(self, table: str, where: Where, columns: frozenset[str] | None = None) -> BatchFunction:
         """What turns lines into columns; see `findling.sources.base.Source`."""
         present = datetime.now(tz=UTC).year
         if table == DOCUMENTS:
@@ -88,21 +88,33 @@ class OpenLibrary:
             return self._works(present)
         if table == "authors":
             return _authors
-        return self._editions(where, present)
+        return self._editions(where, present, self._of_edition(columns))
 
     def assemble(self, engine: Relations, tables: Mapping[str, Dataset]) -> Dataset:
         """Editions with what their works and authors add; one row for each id where authors are joined."""
         return _assemble(engine, tables)
 
-    def _editions(self, where: Where, present: int) -> BatchFunction:
+    def _of_edition(self, columns: frozenset[str] | None) -> list[str]:
+        """What has to be taken from an edition so that the documents have these columns."""
+        wanted = frozenset(tables.COLUMNS.names) if columns is None else columns | {"id"}
+        if "works" in self.tables:
+            wanted |= {"work_id"}
+            if wanted & {"subjects", "fiction", "juvenile"}:  # told by both records' headings together
+                wanted |= {"subjects", "genres"}
+        if "authors" in self.tables:
+            wanted |= {tables.ORDER, tables.AUTHOR_KEYS}
+        return [name for name in tables.EDITIONS.names if name in wanted]
+
+    def _editions(self, where: Where, present: int, columns: list[str]) -> BatchFunction:
         hints = dump.hints(where, self.early(), present)
-        row = tables.edition_rows(self.options.cover_url, present, dump.checks(where, self.early()))
+        checks = dump.checks(where, self.early())
+        row = tables.edition_rows(self.options.cover_url, present, columns, checks)
         by_author = "authors" in self.tables
 
         def parse(batch: pa.RecordBatch) -> pa.RecordBatch:
             drops: list[Drop] = []
             sifted = dump.sifted(batch.column("line"), tables.kinds("edition"), hints, drops)
-            parsed, refused = tables.parse_lines(sifted, tables.Edition, row, tables.EDITIONS)
+            parsed, refused = tables.parse_lines(sifted, tables.Edition, row, tables.EDITIONS, columns)
             drops += refused
             if by_author:
                 # Rows are multiplied here, so what the filter drops has to be counted before.

@@ -6,7 +6,8 @@ import contextlib
 import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -105,9 +106,17 @@ Result = Row | str | Check
 
 
 def parse_lines(
-    cuts: Iterable[Cut], kind: type[Any], row: Callable[[str, Any], Result], columns: pa.Schema
+    cuts: Iterable[Cut],
+    kind: type[Any],
+    row: Callable[[str, Any], Result],
+    columns: pa.Schema,
+    given: Sequence[str] | None = None,
 ) -> tuple[pa.RecordBatch, list[Drop]]:
-    """Each line's JSON as a row of `columns`; or the reason (a text) why it gives none, or what it fails."""
+    """Each line's JSON as a row of `columns`; or the reason (a text) why it gives none, or what it fails.
+
+    Rows have the columns `given`, by default all; the others are null.
+    """
+    given = columns.names if given is None else given
     decode = msgspec.json.Decoder(kind).decode
     drops: list[Drop] = []
     failed: dict[str, int] = {}
@@ -134,64 +143,103 @@ def parse_lines(
                         drops.append(Drop(str(found), 1, excerpt(lines.octets, begin, end)))
             if len(rows) >= _ROWS_AT_ONCE:
                 # They become columns while they are still in the processor's cache.
-                batches.append(_batch(rows, columns))
+                batches.append(_batch(rows, columns, given))
                 rows = []
     drops += (Drop(reason, count) for reason, count in failed.items())
     if rows or not batches:
-        batches.append(_batch(rows, columns))
+        batches.append(_batch(rows, columns, given))
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches), drops
 
 
-def edition_rows(cover_url: str, present: int, checks: Sequence[Check] = ()) -> Callable[[str, Any], Result]:
-    """How an edition becomes a row, unless it fails a check; its authors are whom the title page tells."""
-    tests = [(CHECKED.index(check.column), check.passes, check.value, check) for check in checks]
+class Told(NamedTuple):
+    """What several columns of an edition are made from."""
+
+    title: str
+    languages: list[str]
+    pages: int | None
+    year: int | None
+    subjects: list[str]
+    genres: list[str]
+    fiction: bool
+    juvenile: bool
+
+
+def edition_rows(
+    cover_url: str, present: int, columns: Sequence[str], checks: Sequence[Check] = ()
+) -> Callable[[str, Any], Result]:
+    """How an edition becomes a row of some columns, unless it fails a check; the cheap ones come first."""
+    tests = sorted(((CHECKED.index(c.column), c.passes, c.value, c) for c in checks), key=itemgetter(0))
+    cheap = [test for test in tests if CHECKED[test[0]] in {"year", "pages", "language"}]
+    by_heading = tests[len(cheap) :]
+    wants_headings = bool(by_heading or {"subjects", "genres", "fiction", "juvenile"} & {*columns})
+    getters = [_edition_columns(cover_url)[name] for name in columns]
 
     def row(key: str, edition: Edition) -> Result:
         # Most fields are absent from most records: they are not worth a call.
         title = fields.title(edition.title, edition.title_prefix, edition.full_title)
         if title is None:
             return "no title"
-        languages = fields.languages(edition.languages)
-        subjects, fiction, juvenile = fields.headings(edition.subjects)
-        genres: list[str] = []
-        if edition.genres:
-            genres, also_fiction, also_juvenile = fields.headings(edition.genres)
-            fiction, juvenile = fiction or also_fiction, juvenile or also_juvenile
-        pages = fields.pages(edition.number_of_pages, edition.pagination)
         year = fields.year(edition.publish_date, present)
-        if tests:
-            decided = (languages[0] if languages else None, pages, year, fiction, juvenile)  # as CHECKED
-            for place, passes, value, check in tests:
-                if decided[place] is None or not passes(decided[place], value):
+        pages = fields.pages(edition.number_of_pages, edition.pagination)
+        languages = fields.languages(edition.languages)
+        decided: tuple[Any, ...] = (year, pages, languages[0] if languages else None)  # as CHECKED
+        for place, passes, value, check in cheap:
+            if decided[place] is None or not passes(decided[place], value):
+                return check
+        subjects: list[str] = []
+        genres: list[str] = []
+        fiction = juvenile = False
+        if wants_headings:
+            subjects, fiction, juvenile = fields.headings(edition.subjects)
+            if edition.genres:
+                genres, also_fiction, also_juvenile = fields.headings(edition.genres)
+                fiction, juvenile = fiction or also_fiction, juvenile or also_juvenile
+            decided += (fiction, juvenile)
+            for place, passes, value, check in by_heading:
+                if not passes(decided[place], value):
                     return check
-        cover = fields.cover(edition.covers)
-        works = fields.keys(edition.works)
-        has_isbn = edition.isbn_10 or edition.isbn_13
-        return (
-            key,
-            title,
-            fields.text(edition.subtitle) if edition.subtitle else None,
-            fields.by_statement(edition.by_statement) if edition.by_statement else [],
-            fields.prose(edition.description) if edition.description else None,
-            subjects,
-            genres,
-            languages[0] if languages else None,
-            languages,
-            pages,
-            year,
-            None,
-            cover,
-            cover_url.replace("{id}", str(cover)) if cover else None,
-            fields.isbns(edition.isbn_10, edition.isbn_13) if has_isbn else [],
-            fields.texts(edition.publishers) if edition.publishers else [],
-            works[0] if works else None,
-            fiction,
-            juvenile,
-            _newest_first(edition.revision),
-            fields.keys(edition.authors) if edition.authors else [],
-        )
+        told = Told(title, languages, pages, year, subjects, genres, fiction, juvenile)
+        return tuple([get(key, edition, told) for get in getters])
 
     return row
+
+
+def _edition_columns(cover_url: str) -> dict[str, Callable[[str, Edition, Told], Any]]:
+    """How each column of an edition is made."""
+
+    def url(_: str, edition: Edition, __: Told) -> str | None:
+        cover = fields.cover(edition.covers)
+        return cover_url.replace("{id}", str(cover)) if cover else None
+
+    return {
+        "id": lambda key, _, __: key,
+        "title": lambda _, __, told: told.title,
+        "subtitle": lambda _, edition, __: fields.text(edition.subtitle) if edition.subtitle else None,
+        "authors": lambda _, edition, __: (
+            fields.by_statement(edition.by_statement) if edition.by_statement else []
+        ),
+        "description": lambda _, edition, __: (
+            fields.prose(edition.description) if edition.description else None
+        ),
+        "subjects": lambda _, __, told: told.subjects,
+        "genres": lambda _, __, told: told.genres,
+        "language": lambda _, __, told: told.languages[0] if told.languages else None,
+        "languages": lambda _, __, told: told.languages,
+        "pages": lambda _, __, told: told.pages,
+        "year": lambda _, __, told: told.year,
+        "first_year": lambda _, __, ___: None,
+        "cover_id": lambda _, edition, __: fields.cover(edition.covers),
+        "cover_url": url,
+        "isbn": lambda _, edition, __: (
+            fields.isbns(edition.isbn_10, edition.isbn_13) if edition.isbn_10 or edition.isbn_13 else []
+        ),
+        "publishers": lambda _, edition, __: fields.texts(edition.publishers) if edition.publishers else [],
+        "work_id": lambda _, edition, __: next(iter(fields.keys(edition.works)), None),
+        "fiction": lambda _, __, told: told.fiction,
+        "juvenile": lambda _, __, told: told.juvenile,
+        ORDER: lambda _, edition, __: _newest_first(edition.revision),
+        AUTHOR_KEYS: lambda _, edition, __: fields.keys(edition.authors) if edition.authors else [],
+    }
 
 
 def work_rows(present: int) -> Callable[[str, Any], Result]:
@@ -310,9 +358,13 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _batch(rows: list[Row], columns: pa.Schema) -> pa.RecordBatch:
-    by_column: Iterable[tuple[Any, ...]] = zip(*rows, strict=True) if rows else ((),) * len(columns)
-    arrays = [pa.array(values, field.type) for values, field in zip(by_column, columns, strict=True)]
+def _batch(rows: list[Row], columns: pa.Schema, given: Sequence[str] | None = None) -> pa.RecordBatch:
+    names = columns.names if given is None else given
+    by_column: Iterable[tuple[Any, ...]] = zip(*rows, strict=True) if rows else ((),) * len(names)
+    made = {n: pa.array(v, columns.field(n).type) for n, v in zip(names, by_column, strict=True)}
+    arrays = [
+        made[field.name] if field.name in made else pa.nulls(len(rows), field.type) for field in columns
+    ]
     return pa.record_batch(arrays, schema=columns)
 
 

@@ -86,7 +86,12 @@ class Table:
         """Columns as text (csv, tsv) or as they are (Parquet), lines (jsonl)."""
         return reading.read(split)
 
-    def parser(self, table: str, where: Where) -> BatchFunction:  # noqa: ARG002 - rows are cheap to type
+    def parser(  # rows are cheap to type, whatever is wanted of them
+        self,
+        table: str,
+        where: Where,  # noqa: ARG002 - of the protocol
+        columns: frozenset[str] | None = None,  # noqa: ARG002 - of the protocol
+    ) -> BatchFunction:
         """What types the columns and names the documents; see `findling.sources.base.Source`."""
         if table == DOCUMENTS:
             return self._documents

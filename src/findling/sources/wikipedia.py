@@ -83,7 +83,12 @@ class Wikipedia:
         """Columns `language`, `title`, `views` as they stand there; `_bad` is a line that is no row."""
         return wikipedia_read.read(split)
 
-    def parser(self, table: str, where: Where) -> BatchFunction:  # noqa: ARG002 - nothing is decided early
+    def parser(  # nothing is decided early, and every column is cheap
+        self,
+        table: str,
+        where: Where,  # noqa: ARG002 - of the protocol
+        columns: frozenset[str] | None = None,  # noqa: ARG002 - of the protocol
+    ) -> BatchFunction:
         """What cleans and sifts titles; see `findling.sources.base.Source`."""
         return self._documents if table == DOCUMENTS else self._titles
 
