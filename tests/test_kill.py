@@ -70,12 +70,14 @@ def gone_afterwards(build: subprocess.Popen[str]) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The report and the digest of a build that nobody disturbs."""
+    """The report of a build that nobody disturbs, its snapshot's digest, and how long it took."""
     file = collection(tmp_path_factory.mktemp("undisturbed"), ROWS, where="year >= 1995")
+    started = time.monotonic()
     done = finish(file, "build", "--json")
+    took = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
-    return report | {"digest": catalog_of(file).manifest(report["snapshot"]).digest}
+    return report | {"digest": catalog_of(file).manifest(report["snapshot"]).digest, "took": took}
 
 
 @pytest.mark.slow
@@ -86,12 +88,12 @@ def test_killed_again_and_again_it_completes(
     chance = random.Random(seed)
     # The first few builds end in their first moments, later ones get further each time.
     file = collection(tmp_path, ROWS, where="year >= 1995")
-    home, patience, kills = tmp_path / "data" / "books", 1.0, 0
+    home, patience, kills = tmp_path / "data" / "books", undisturbed["took"] / 4, 0
     while True:
         build = begin(file)
         with gone_afterwards(build):
             try:
-                out, told = build.communicate(timeout=chance.uniform(0.3, patience))
+                out, told = build.communicate(timeout=chance.uniform(0.1, patience))
             except subprocess.TimeoutExpired:
                 live = home / "CURRENT"
                 if whom == "all":
@@ -101,13 +103,13 @@ def test_killed_again_and_again_it_completes(
                     eventually(lambda group=build.pid: not members(group))
                 if live.exists():  # it came as far as the last instant
                     snapshot.verify(catalog_of(file).local())
-                patience *= 1.25
+                patience *= 1.3
                 kills += 1
                 continue
         assert build.returncode == 0, told
         break
     report = json.loads(out)
-    assert kills >= 2
+    assert kills > 0
     assert report["records"] == undisturbed["records"]
     embedded, wanted = report["embedded"]["text"], undisturbed["embedded"]["text"]["new"]
     assert (embedded["new"] + embedded["reused"], embedded["failed"]) == (wanted, 0)
@@ -142,7 +144,7 @@ def test_the_live_snapshot_is_never_touched(tmp_path: Path) -> None:
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     """A build whose worker processes are at work."""
-    file = collection(tmp_path, some_rows(MANY))
+    file = collection(tmp_path, some_rows(MANY), more='\n[index]\nkind = "exact"\n')
     build = begin(file)
     with gone_afterwards(build):
         cache = tmp_path / "data" / "books" / "embeddings"
