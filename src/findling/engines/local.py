@@ -7,6 +7,7 @@ than workers (one gzip file cannot be cut), this process reads and hands batches
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -40,6 +41,7 @@ _MANY_ROWS = 16_384  # so many rows, or a unit's bytes, go to the workers withou
 _POOL_SECONDS = 2.0  # what starting the workers costs
 _TRIAL_SECONDS = 0.5  # after so much work here it shows whether they are worth it
 _CUTS = 16
+_BOOT = "_boot"  # when the shards beside it were written
 _DONE = "_done"  # marks of splits whose rows were written as units
 _FUNCTIONS = {"sum", "min", "max", "count", "first", "list"}
 
@@ -61,13 +63,20 @@ class Local:
         """Apply the steps to every split; see `findling.engines.base.Engine`."""
         if isinstance(source, Shards):
             source = _cut(source)
+        passing = self._is_passing(out)
+        if passing:
+            _forget_what_a_crash_left(out)
         done = {*Shards(out).names(), *storage.listing(storage.join(out, _DONE))}
         splits = [split for split in source.splits() if split.name not in done]
         if splits:
-            work = _Work(uuid.uuid4().hex, tuple(steps), out)
+            work = _Work(uuid.uuid4().hex, tuple(steps), out, durable=not passing)
             with self.progress.task(name, _total(splits), "bytes" if _in_bytes(splits) else "rows") as task:
                 self._spread(work, source, splits, done, task.advance)
         return Shards(out)
+
+    def _is_passing(self, out: str) -> bool:
+        """Whether shards only lead to something else, so that nobody need wait for the disk to hold them."""
+        return storage.is_local(out) and storage.local_path(out).is_relative_to(self.workspace)
 
     def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Shards:
         """One row per key; see `findling.sources.base.Relations`."""
@@ -153,16 +162,22 @@ class Local:
         What is known to be much goes to the workers at once.
         """
         total, much = _total(splits), _is_much(splits)
-        started, done = time.perf_counter(), 0
+        done = first = 0
+        begun = paced = time.perf_counter()
         for function, arguments in units:
-            spent = time.perf_counter() - started
-            left = spent * (total - done) / done if total and done else spent
-            slow = spent > _TRIAL_SECONDS and left > _POOL_SECONDS
+            now = time.perf_counter()
+            # The first unit also loads a model, so the pace is that of those after it.
+            slow = now - begun > _POOL_SECONDS
+            if total and done:
+                pace = (done - first) / (now - paced)
+                slow = done > first and now - begun > _TRIAL_SECONDS and (total - done) > pace * _POOL_SECONDS
             if self.workers > 1 and (self._pool is not None or much or slow):
                 _opened.clear()
                 yield function, arguments
                 return
             size = function(*arguments)
+            if not done:
+                first, paced = size, time.perf_counter()
             done += size
             advance(size)
 
@@ -261,6 +276,7 @@ class _Work:
     run: str
     steps: tuple[Step, ...]
     out: str
+    durable: bool = True
 
 
 _Unit = tuple[Callable[..., int], tuple[Any, ...]]
@@ -353,7 +369,7 @@ def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
     step = _open_once(work)
     drops: list[Drop] = []
     with (
-        storage.stage_file(storage.join(work.out, f"{name}.parquet")) as file,
+        storage.stage_file(storage.join(work.out, f"{name}.parquet"), durable=work.durable) as file,
         contextlib.ExitStack() as written,
     ):
         writer: pq.ParquetWriter | None = None
@@ -368,8 +384,26 @@ def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
             raise FindlingError(f"{name} gave no batch, not even an empty one")
         written.close()
         if drops:
-            with storage.stage_file(storage.join(work.out, DROPS, f"{name}.parquet")) as told_file:
+            beside = storage.join(work.out, DROPS, f"{name}.parquet")
+            with storage.stage_file(beside, durable=work.durable) as told_file:
                 pq.write_table(_tallied(drops), told_file)
+
+
+def _forget_what_a_crash_left(out: str) -> None:
+    """Shards that the disk was never waited for are as they were written only while the machine runs."""
+    mark = storage.local_path(out) / _BOOT
+    if not (mark.exists() and mark.read_text() == _boot()):
+        storage.remove(out)
+        storage.write_bytes(str(mark), _boot().encode())
+
+
+@functools.cache
+def _boot() -> str:
+    """A name for the time since the machine was started; where it has none, for this process's life."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return uuid.uuid4().hex
 
 
 def _tallied(drops: list[Drop]) -> pa.Table:
