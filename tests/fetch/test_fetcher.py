@@ -143,10 +143,10 @@ import sys
 from pathlib import Path
 from findling.fetch import Fetcher, FetchOptions
 options = FetchOptions.read({"allow_hosts": ["127.0.0.1"], "robots": False, "per_minute": 0})
-with Fetcher(options, Path(sys.argv[1])) as fetcher:
-    for got in fetcher.fetch_many(sys.argv[2] % n for n in range(int(sys.argv[3]))):
-        assert got.content.endswith(got.reference.encode()), got.reason
-        print(got.reference, flush=True)
+fetcher = Fetcher(options, Path(sys.argv[1]))
+for got in fetcher.fetch_many(sys.argv[2] % n for n in range(int(sys.argv[3]))):
+    assert got.content.endswith(got.reference.encode()), got.reason
+    print(got.reference, flush=True)
 """
 
 
@@ -315,3 +315,18 @@ def test_ending_early_leaves_nothing_behind(host: Host, fetcher: Open) -> None:
         stream = made.fetch_many([host.url(f"/{n}.jpg") for n in range(50)], ahead=20)
         assert next(stream).content == PICTURE
         stream.close()
+
+
+def test_a_fetcher_that_nobody_closes_ends_with_its_process(host: Host, tmp_path: Path) -> None:
+    host.default = lambda request: request.answer("200 OK", PICTURE + host.url(request.path).encode())
+    command = [sys.executable, "-X", "dev", "-c", RUN, str(tmp_path), host.url("/%d.jpg"), "5"]
+    ended = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert ended.stdout.count(b"\n") == 5
+    assert b"nclosed client" not in ended.stderr
+
+
+def test_many_hosts_at_once_do_not_wait_in_vain(host: Host, fetcher: Open) -> None:
+    """Who waits for one of few connections is not slow: its time has not begun."""
+    host.default = give()
+    made = fetcher(total_connections=1, connections=50, connect_timeout=0.2, timeout=2, attempts=1)
+    assert reasons_of(made, [host.url(f"/{n}.jpg") for n in range(400)]) == [None] * 400

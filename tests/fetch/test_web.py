@@ -326,6 +326,50 @@ def test_robots_that_cannot_be_read_forbid_for_now(
     assert host.asked["/robots.txt"] <= 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Crawl-delay: 5\xc2\xb2", b"Crawl-delay: " + b"9" * 5000, b"Crawl-delay: \xd9\xa1", b"crawl-delay:-1",
+        b"Request-rate: 1/0s", b"Request-rate: 9/" + b"9" * 5000, b"Disallow: /%zz%\xff", b"Allow", b"\0" * 9999,
+        b"Disallow: /" + b"*" * 10_000,
+    ],
+)  # fmt: skip
+def test_robots_of_any_bytes_do_no_harm(line: bytes, host: Host, fetcher: Open) -> None:
+    host.routes["/robots.txt"] = give(b"User-agent: *\n" + line + b"\nDisallow: /private\n")
+    host.default = give()
+    got = list(fetcher(robots=True).fetch_many([host.url("/x.jpg"), host.url("/private/x.jpg")]))
+    assert [each.reason for each in got] == [None, reasons.ROBOTS]
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b'"' + b"a" * 7000 + b'"', "\u2028é".encode(), b""])
+def test_headers_of_any_bytes_do_no_harm(value: bytes, host: Host, fetcher: Open) -> None:
+    host.routes["/x.jpg"] = raw(
+        b"HTTP/1.1 200 OK\r\nETag: %b\r\nLast-Modified: %b\r\nContent-Type: %b\r\n\r\n%b"
+        % (value, value, value, PICTURE)
+    )
+    for _ in range(2):
+        (got,) = fetcher(refresh_days=0).fetch_many([host.url("/x.jpg")])
+        assert got.content == PICTURE
+
+
+@pytest.mark.parametrize(
+    "value", [b"9" * 5000, b"-1", b"soon", b"\xff", b"Mon, 99 Foo 99999 99:99:99 GMT", b"1e9", b"0", b""]
+)
+def test_pauses_of_any_bytes_do_no_harm(value: bytes, host: Host, fetcher: Open) -> None:
+    host.routes["/x.jpg"] = raw(b"HTTP/1.1 429 Busy\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n" % value)
+    (got,) = fetcher(attempts=2).fetch_many([host.url("/x.jpg")])
+    assert got.reason == reasons.TOO_MANY
+
+
+@pytest.mark.parametrize(
+    "where", [b"\xff\xfe", b"//", b"http://", b"http:///x", b"http://[", b"http://a b/", b"\t"]
+)
+def test_redirects_of_any_bytes_do_no_harm(where: bytes, host: Host, fetcher: Open) -> None:
+    host.routes["/x.jpg"] = raw(b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % where)
+    (got,) = fetcher(attempts=1).fetch_many([host.url("/x.jpg")])
+    assert got.reason in reasons.ALL
+
+
 def test_the_limit_is_the_bodies_own(host: Host, fetcher: Open) -> None:
     exact = PICTURE + bytes(MAX_BYTES - len(PICTURE))
     host.routes |= {"/most.jpg": give(exact), "/more.jpg": give(exact + b"\0")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -206,12 +207,14 @@ class _Asking:
         self._thread = threading.Thread(target=self.loop.run_forever, name="findling-fetch", daemon=True)
         self._thread.start()
         self.web = asyncio.run_coroutine_threadsafe(self._begin(made_of), self.loop).result()
+        atexit.register(self.end)  # a step that opened a fetcher is never told that it was the last batch
 
     async def _begin(self, made_of: tuple[Any, ...]) -> Web:
         return Web(*made_of)
 
     def end(self) -> None:
         """Cancel what is under way and close the connections."""
+        atexit.unregister(self.end)
         asyncio.run_coroutine_threadsafe(self._stop(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()

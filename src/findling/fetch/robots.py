@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from urllib.robotparser import RobotFileParser
 
@@ -17,6 +18,9 @@ MAX_BYTES = 500_000
 _FRESH = 86_400.0
 _LONGEST_DELAY = 60.0
 _AGAIN = 60.0
+
+_NUMBERED = re.compile(r"\s*(?:crawl-delay|request-rate)\b", re.IGNORECASE)
+_A_NUMBER = re.compile(r":\s*[0-9]{1,6}\s*(?:/\s*[0-9]{1,6}\s*)?(?:#.*)?$")
 
 Ask = Callable[[str], Awaitable[bytes | None]]
 """Gives a text by its URL, None where the host has none; raises Failed where that cannot be told."""
@@ -63,5 +67,7 @@ class Robots:
                     raise Failed(reasons.NO_ROBOTS) from None
             self._cache.keep(Entry(url, self._timing.now()), text)
         rules = RobotFileParser()
-        rules.parse(text.decode("utf-8", "replace").splitlines())
+        lines = text.decode("utf-8", "replace").splitlines()
+        # The standard library's parser raises ValueError for numbers that are none, such as a superscript.
+        rules.parse([line for line in lines if not _NUMBERED.match(line) or _A_NUMBER.search(line)])
         return rules

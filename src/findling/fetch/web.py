@@ -72,10 +72,12 @@ class Web:
         self._gates: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(options.connections)
         )
+        # A try's time begins when there is a connection for it, so aiohttp's own limit is never met.
+        self._all = asyncio.Semaphore(options.total_connections)
         self._in_a_row: Counter[str] = Counter()
         self._given_up: dict[str, float] = {}
         connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(options.allow_hosts), limit=options.total_connections, ttl_dns_cache=60
+            resolver=CheckedResolver(options.allow_hosts), limit=0, ttl_dns_cache=60
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -147,7 +149,7 @@ class Web:
                 raise Failed(reasons.TOO_MANY, 0)
             await self._pace.turn(host, interval)
             try:
-                async with asyncio.timeout(options.timeout):
+                async with self._all, asyncio.timeout(options.timeout):
                     answer = await self._ask(asked, wish)
             except Failed as failed:
                 self._note(host, failed)
@@ -184,7 +186,7 @@ class Web:
         url = URL(asked.url, encoded=True)
         async with self._session.get(url, headers=headers, allow_redirects=False) as response:
             status, said = response.status, response.headers
-            etag, modified = said.get("ETag"), said.get("Last-Modified")
+            etag, modified = _plain(said.get("ETag")), _plain(said.get("Last-Modified"))
             if status == 304 and wish.held:
                 return Answer(None, etag or wish.held.etag, modified or wish.held.modified)
             if status in {301, 302, 303, 307, 308}:
@@ -230,8 +232,13 @@ class Web:
             return float(text)
         try:
             return max(0.0, parsedate_to_datetime(text).timestamp() - self._timing.now())
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
+
+
+def _plain(value: str | None) -> str | None:
+    """A header's value that can be kept and sent back; hosts write what they like."""
+    return value if value and value.isascii() and value.isprintable() and len(value) <= 500 else None
 
 
 def _reason_of(error: Exception) -> str:
