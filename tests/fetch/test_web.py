@@ -329,11 +329,18 @@ def test_robots_that_cannot_be_read_forbid_for_now(
 @pytest.mark.parametrize(
     "line",
     [
-        b"Crawl-delay: 5\xc2\xb2", b"Crawl-delay: " + b"9" * 5000, b"Crawl-delay: \xd9\xa1", b"crawl-delay:-1",
-        b"Request-rate: 1/0s", b"Request-rate: 9/" + b"9" * 5000, b"Disallow: /%zz%\xff", b"Allow", b"\0" * 9999,
+        b"Crawl-delay: 5\xc2\xb2",
+        b"Crawl-delay: " + b"9" * 5000,
+        b"Crawl-delay: \xd9\xa1",
+        b"crawl-delay:-1",
+        b"Request-rate: 1/0s",
+        b"Request-rate: 9/" + b"9" * 5000,
+        b"Disallow: /%zz%\xff",
         b"Disallow: /" + b"*" * 10_000,
+        b"Allow",
+        b"\0" * 9999,
     ],
-)  # fmt: skip
+)
 def test_robots_of_any_bytes_do_no_harm(line: bytes, host: Host, fetcher: Open) -> None:
     host.routes["/robots.txt"] = give(b"User-agent: *\n" + line + b"\nDisallow: /private\n")
     host.default = give()
