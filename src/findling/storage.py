@@ -131,8 +131,11 @@ def remove(url: str) -> None:
 
 
 @contextlib.contextmanager
-def stage_file(url: str) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name only when it is whole; nothing stays after an error."""
+def stage_file(url: str, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name only when it is whole; nothing stays after an error.
+
+    Without `durable` that holds as long as the machine runs: enough for what is made again after a crash.
+    """
     if not is_local(url):
         # Closing a half-written remote file would complete it, so it is written here and sent when whole.
         with tempfile.TemporaryFile(prefix="findling-") as file, explained(url, "write"):
@@ -152,9 +155,11 @@ def stage_file(url: str) -> Iterator[BinaryIO]:
                 _hold(file.fileno())
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 aside.replace(target)
-            _sync_directory(target.parent)
+            if durable:
+                _sync_directory(target.parent)
         finally:
             aside.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ filter such as `year >= 2016` implies that some pattern stands in the line; line
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -177,7 +178,8 @@ def hints(where: Where, early: frozenset[str], present: int) -> list[Hint]:
         for part in where.parts
         if part.columns <= early and (pattern := _implied(part, present))
     ]
-    return sorted(found, key=lambda hint: "publish_date" not in hint.pattern)
+    order = ("publish_date", "languages", "number_of_pages")
+    return sorted(found, key=lambda hint: [name not in hint.pattern for name in order])
 
 
 def checks(where: Where, early: frozenset[str]) -> list[Check]:
@@ -217,9 +219,19 @@ def _implied(part: Any, present: int) -> str | None:
         passes = _OPERATORS[bound.op]
         years = [year for year in range(fields.FIRST_YEAR, present + 1) if passes(year, value)]
         pattern = _date_holding(years) if 0 < len(years) <= _MOST_YEARS else None
+    elif bound.column == "pages" and isinstance(value, (int, float)):
+        pattern = _pages_of(bound.op, value)
     elif bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(value)):
         pattern = 'languages"' + _usual(': [{"key": "', rf'[^"]*(?i:{value})')
     return pattern
+
+
+def _pages_of(op: str, value: float) -> str | None:
+    """A number of pages with enough digits, one written in any other way, or a pagination."""
+    least = math.floor(value) + 1 if op == ">" else math.ceil(value) if op in {">=", "="} else 0
+    if least < 10:
+        return None
+    return rf'number_of_pages"\s*:\s*(?:[^0-9\s]|\d{{{len(str(least))}}}|\d+[.eE])|pagination"'
 
 
 def _usual(form: str, pattern: str) -> str:
