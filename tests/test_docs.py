@@ -71,7 +71,7 @@ def test_toml_blocks_can_be_read(page: Path) -> None:
 
 def verbs() -> list[str]:
     """The command line's verbs, as it knows them itself."""
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(app())
     return sorted(group.commands)  # type: ignore[attr-defined]
 
 

@@ -184,7 +184,6 @@ def test_ctrl_c_ends_it(busy: tuple[Path, subprocess.Popen[str]]) -> None:
     assert json.loads(done.stdout)["embedded"]["text"]["reused"] > 0
 
 
-@pytest.mark.xfail(strict=True, reason="typer makes a bare exit code of Ctrl-C, and run() then says nothing")
 def test_ctrl_c_is_answered_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from findling.cli import batch, online, quality, start
 from findling.errors import FindlingError
 
-app = typer.Typer(
-    name="findling",
-    help="Turn a raw dump into a live semantic search.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for family in (start, batch, online, quality):
-    family.register(app)
+_INTERRUPTED = "interrupted; what is done is kept, and the same command goes on from it"
+
+
+@functools.cache
+def app() -> typer.Typer:
+    """The command with all its verbs; they are imported here, so that even that can be interrupted."""
+    from findling.cli import batch, online, quality, start
+
+    made = typer.Typer(
+        name="findling",
+        help="Turn a raw dump into a live semantic search.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for family in (start, batch, online, quality):
+        family.register(made)
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,15 +41,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; errors become one line on standard error. Returns the exit code."""
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
-        status = app(args=words or ["--help"], standalone_mode=False)
+        ended = app()(args=words or ["--help"], standalone_mode=False)
+        status = ended if isinstance(ended, int) else 0
+        if status != 130:  # typer's answer to Ctrl-C, which says nothing
+            return status
+        line = _INTERRUPTED
+    except KeyboardInterrupt:
+        line, status = _INTERRUPTED, 130
     except Exception as error:
         if os.environ.get("FINDLING_DEBUG"):
             raise
         line, status = _explained(error)
-    except KeyboardInterrupt:
-        line, status = "interrupted; what is done is kept, and the same command goes on from it", 130
-    else:
-        return status if isinstance(status, int) else 0
     with contextlib.suppress(BrokenPipeError):
         print(f"error: {line}", file=sys.stderr)
     return status
@@ -56,7 +67,7 @@ def _explained(error: Exception) -> tuple[str, int]:
             said = getattr(error, "format_message", error.__str__)()
             return f"{' '.join(said.split())}; see: findling --help", error.exit_code
         case typer.Abort():
-            return "interrupted", 130
+            return _INTERRUPTED, 130
         case BrokenPipeError():
             # Who reads the output has gone; nothing may be flushed to them at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

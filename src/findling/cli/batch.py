@@ -14,7 +14,7 @@ from findling import snapshot
 from findling.catalog import Catalog
 from findling.cli.output import Config, Json, amount, duration, print_json, progress, settings_of
 from findling.config import FILE
-from findling.errors import ConfigError
+from findling.errors import ConfigError, FindlingError
 
 _HERE = Path(FILE)
 
@@ -52,28 +52,36 @@ def status(config: Config = _HERE, as_json: Json = False) -> None:
     """Show the collection's snapshots and which one is live."""
     catalog = Catalog.of(settings_of(config))
     current = catalog.current()
-    manifests = [catalog.manifest(identity) for identity in catalog.ids()]
+    rows = [_row(catalog, identity, identity == current) for identity in catalog.ids()]
     if as_json:
-        rows = [
-            {
-                "id": m.id,
-                "created": m.created,
-                "documents": m.documents,
-                "bytes": sum(file.size for file in m.files.values()),
-                "recall_at_10": {name: field.recall_at_10 for name, field in m.fields.items()},
-                "current": m.id == current,
-            }
-            for m in manifests
-        ]
         print_json({"collection": catalog.collection, "current": current, "snapshots": rows})
         return
-    if not manifests:
+    if not rows:
         print(f"{catalog.collection}: no snapshot yet; run: findling build")
-    for m in manifests:
-        size = amount(sum(file.size for file in m.files.values()), "bytes")
-        recalls = ", ".join(f"{name} {f.kind} {f.recall_at_10:.3f}" for name, f in m.fields.items())
-        live = "live" if m.id == current else "    "
-        print(f"{live}  {m.id}  {m.documents:>10,} documents  {size:>12}  {recalls}")
+    for row in rows:
+        live = "live" if row["current"] else "    "
+        if "damaged" in row:
+            print(f"{live}  {row['id']}  {row['damaged']}")
+            continue
+        recalls = ", ".join(f"{name} recall@10 {recall:.3f}" for name, recall in row["recall_at_10"].items())
+        size = amount(row["bytes"], "bytes")
+        print(f"{live}  {row['id']}  {row['documents']:>10,} documents  {size:>12}  {recalls}")
+
+
+def _row(catalog: Catalog, identity: str, current: bool) -> dict[str, Any]:
+    """What `status` tells of one snapshot; of one whose manifest cannot be read, why."""
+    try:
+        manifest = catalog.manifest(identity)
+    except FindlingError as error:
+        return {"id": identity, "current": current, "damaged": str(error)}
+    return {
+        "id": manifest.id,
+        "created": manifest.created,
+        "documents": manifest.documents,
+        "bytes": sum(file.size for file in manifest.files.values()),
+        "recall_at_10": {name: field.recall_at_10 for name, field in manifest.fields.items()},
+        "current": current,
+    }
 
 
 def publish(
