@@ -12,6 +12,7 @@ where it was, and a build over unchanged input repeats nothing.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,12 +30,22 @@ from findling.encoders.base import Encoder, open_encoder
 from findling.engines.base import Engine, Shards
 from findling.engines.local import Local
 from findling.errors import ConfigError, NotFound, SourceError
+from findling.fetch import FetchOptions
 from findling.filters import EVERYTHING, Where
 from findling.progress import Progress, Silent
 from findling.schema import READ, Drop
 from findling.snapshot import Manifest
 from findling.sources.base import DOCUMENTS, Source, Split
-from findling.steps import EmbedStep, FilterStep, ParseStep, SelectStep, Step, TextStep
+from findling.steps import (
+    EmbedPicturesStep,
+    EmbedStep,
+    FilterStep,
+    ParseStep,
+    PictureStep,
+    SelectStep,
+    Step,
+    TextStep,
+)
 from findling.workplace import Workplace, needed_columns, workplace
 
 STAGES = ("extract", "embed", "index", "publish")
@@ -74,6 +85,7 @@ class _Build:
     engine: Engine
     local: Local
     limit: int | None
+    retry_failed: bool
     progress: Progress
 
 
@@ -90,7 +102,6 @@ def build(
 
     `only` names the stages to run, `limit` reads so many records, `retry_failed` embeds again what failed.
     """
-    del retry_failed  # no text fails to embed; pictures do
     progress = progress or Silent()
     catalog = Catalog.of(settings)
     _check_names(settings, engine)
@@ -103,7 +114,9 @@ def build(
         local = Local(work.path, memory=settings.index.memory_bytes // 2, progress=progress)
         held.callback(local.close)
         runner = local if engine == "local" else cast(Engine, registry.load("engine", engine)(local))
-        shared = _Build(settings, catalog, source, where, encoders, work, runner, local, limit, progress)
+        shared = _Build(
+            settings, catalog, source, where, encoders, work, runner, local, limit, retry_failed, progress
+        )
         if "extract" in only:
             with report.timed("extract"):
                 extract(shared)
@@ -173,31 +186,76 @@ def extract(build: _Build) -> None:
 
 
 def embed(build: _Build, name: str) -> dict[str, int]:
-    """Vectors for the texts of one field that the cache does not hold; says how many were new."""
-    options, encoder = build.settings.vectors[name], build.encoders[name]
-    cache = Embeddings.of(build.catalog.root, name, encoder.spec.id)
-    columns = tuple(options.input)
-    made_from = [build.work.documents_version(), columns]
+    """Vectors of one field that the cache does not hold; says how many were new, and how many failed."""
+    cache = Embeddings.of(build.catalog.root, name, build.encoders[name].spec.id)
+    read, make, aggregates = _recipe(build, name)
+    made_from = [build.work.documents_version(), repr(read)]
     stage = f"embed-{name}"
-    embedded = build.work.recall(stage, [*made_from, cache.version()])
-    if embedded is not None:
-        return {"new": 0, "reused": embedded, "failed": 0}
-    texts = build.engine.run(
-        build.work.documents,
-        [TextStep(columns)],
-        build.work.made_from(f"texts-{name}", made_from),
-        f"texts {name}",
+    before = None if build.retry_failed else build.work.recall(stage, [*made_from, cache.version()])
+    if before is not None:
+        return {"new": 0, "reused": before["embedded"], "failed": before["failed"]}
+    inputs = build.engine.run(
+        build.work.documents, [read], build.work.made_from(f"inputs-{name}", made_from), f"read {name}"
     )
-    distinct = build.engine.group(texts, ["hash"], {"text": ("min", "text")})
-    pending = distinct
-    if cache.parts():
-        pending = build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
+    distinct = build.engine.group(inputs, ["hash"], aggregates)
+    pending = _lacking(build, distinct, cache)
     new, every = pending.count(), distinct.count()
     if new:
-        step = EmbedStep(options.encoder, options.options, config.models_cache())
-        build.engine.run(pending, [step], cache.path, f"embed {name}")
-    build.work.remember(stage, [*made_from, cache.version()], every)
-    return {"new": new, "reused": every - new, "failed": 0}
+        build.engine.run(pending, [make], cache.path, f"embed {name}")
+    failed = 0
+    if build.settings.vectors[name].image:
+        failed = _tell_failed(build, name, _lacking(build, distinct, cache), cache)
+    counts = {"embedded": every - failed, "failed": failed}
+    build.work.remember(stage, [*made_from, cache.version()], counts)
+    return {"new": new - failed, "reused": every - new, "failed": failed}
+
+
+def _recipe(build: _Build, name: str) -> tuple[Step, Step, dict[str, tuple[str, str]]]:
+    """What is read of a document for a field, what embeds it, and what stays of documents that are alike."""
+    options, settings = build.settings.vectors[name], build.settings
+    models = config.models_cache()
+    if options.image is None:
+        step = EmbedStep(options.encoder, options.options, models)
+        return TextStep(tuple(options.input)), step, {"text": ("min", "text")}
+    roots: list[str] = getattr(build.source, "roots", list)()
+    pictures = EmbedPicturesStep(
+        options.encoder,
+        options.options,
+        models,
+        FetchOptions.read(settings.fetch),
+        config.user_cache() / "pictures",
+        settings.base,
+        tuple(roots),
+        build.retry_failed,
+    )
+    kept = {"text": ("min", "text"), "id": ("min", "id")}
+    return PictureStep(options.image, settings.base), pictures, kept
+
+
+def _lacking(build: _Build, distinct: Shards, cache: Embeddings) -> Shards:
+    """What the cache holds no vector for."""
+    if not cache.parts():
+        return distinct
+    return build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
+
+
+def _tell_failed(build: _Build, name: str, lacking: Shards, cache: Embeddings) -> int:
+    """failures/embed-FIELD.jsonl: each picture that could not be had or read, with its reason."""
+    known = {
+        row["hash"]: (row, d.reason)
+        for d in Shards(cache.path).drops()
+        if (row := json.loads(d.detail or "{}"))
+    }
+    lines = []
+    for batch in lacking.batches():
+        for key, identity, reference in zip(
+            *(batch.column(n).to_pylist() for n in ("hash", "id", "text")), strict=True
+        ):
+            reason = known[key.hex()][1] if key.hex() in known else "not tried"
+            told = {"step": f"embed {name}", "id": identity, "reason": reason, "record": reference}
+            lines.append(msgspec.json.encode(told) + b"\n")
+    storage.write_bytes(storage.join(build.catalog.root, "failures", f"embed-{name}.jsonl"), b"".join(lines))
+    return len(lines)
 
 
 def index(build: _Build, report: Report) -> Manifest:

@@ -124,6 +124,7 @@ class Settings(Options, frozen=True):
     filter: FilterOptions = FilterOptions()
     vectors: dict[str, VectorOptions] = {}
     lexical: LexicalOptions | None = None
+    fetch: dict[str, Any] = {}
     index: IndexOptions = IndexOptions()
     rank: RankOptions = RankOptions()
     serve: ServeOptions = ServeOptions()

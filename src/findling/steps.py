@@ -8,6 +8,7 @@ their engine.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,17 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from findling import schema
+from findling import archives, schema, storage
 from findling.encoders.base import open_encoder
+from findling.errors import StorageError
+from findling.fetch import Fetcher, FetchOptions, PictureLoader
+from findling.fetch.addresses import is_web
 from findling.filters import EVERYTHING, Where
 from findling.schema import READ, Drop
 from findling.sources.base import BatchFunction, Source
 
 SEPARATOR = ". "
+_PICTURES = 32  # embedded at a time, while the next ones are fetched and decoded
 EMBEDDED = ["hash", "vector"]
 """The columns of embeddings: 16 bytes of content hash, and the vector."""
 
@@ -136,12 +141,102 @@ class EmbedStep:
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
             vectors = encoder.embed_texts(batch.column("text").to_pylist(), role="document")
-            flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-            ends = np.arange(len(vectors) + 1, dtype=np.int32) * encoder.spec.dim
-            lists = pa.ListArray.from_arrays(pa.array(ends), flat)
-            return pa.record_batch([batch.column("hash"), lists], names=EMBEDDED)
+            return _embedded(batch.column("hash"), vectors, encoder.spec.dim)
 
         return run
+
+
+@dataclass(frozen=True)
+class PictureStep:
+    """Which picture an encoder looks at for each document, and the key under which its vector is kept.
+
+    Gives `hash`, `text` (the reference) and `id`; a document without a reference has none of them.
+    """
+
+    column: str
+    base: str
+
+    def open(self) -> BatchFunction:
+        """The references of a batch, with their keys."""
+
+        def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+            keys = picture_keys(batch, self.column, self.base)
+            there = pa.array([key is not None for key in keys])
+            kept = batch.filter(there)
+            hashes = pa.array([key for key in keys if key is not None], pa.binary())
+            columns = {"hash": hashes, "text": kept.column(self.column), "id": kept.column("id")}
+            return pa.record_batch(columns)
+
+        return run
+
+
+@dataclass(frozen=True)
+class EmbedPicturesStep:
+    """Pictures to vectors: fetched, decoded and embedded at once; one that cannot be had becomes a drop."""
+
+    encoder: str
+    options: dict[str, Any] = field(hash=False)
+    models: Path
+    fetch: FetchOptions = field(hash=False)
+    cache: Path
+    base: str
+    roots: tuple[str, ...] = ()
+    retry_failed: bool = False
+
+    def open(self) -> BatchFunction:
+        """The encoder, the fetcher and the threads that decode, once for this process."""
+        encoder = open_encoder(self.encoder, self.options, self.models)
+        fetcher = Fetcher(
+            self.fetch, self.cache, base=self.base, roots=self.roots, retry_failed=self.retry_failed
+        )
+        loader = PictureLoader(fetcher)
+
+        def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+            references = batch.column("text").to_pylist()
+            vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+            reasons: list[str | None] = []
+            for loaded in loader.stream(references, _PICTURES):
+                images = [each.image for each in loaded if each.image is not None]
+                vectors += list(encoder.embed_images(images)) if images else []
+                reasons += [None if each.image is not None else each.reason for each in loaded]
+            kept = batch.filter(pa.array([reason is None for reason in reasons]))
+            drops = [
+                Drop(reason, 1, _failure(batch, row))
+                for row, reason in enumerate(reasons)
+                if reason is not None
+            ]
+            return schema.with_drops(_embedded(kept.column("hash"), vectors, encoder.spec.dim), drops)
+
+        return run
+
+
+def picture_keys(batch: pa.RecordBatch, column: str, base: str) -> list[bytes | None]:
+    """For each row the key of its picture: of its address, or of a file's path, size and time of change."""
+    return [
+        _picture_key(reference, base) if reference else None for reference in batch.column(column).to_pylist()
+    ]
+
+
+def _picture_key(reference: str, base: str) -> bytes:
+    if is_web(reference):
+        return content_hash(reference)
+    member = archives.parts_of(reference)
+    try:
+        version = storage.version(storage.join(base, member[0] if member else reference))
+    except StorageError:
+        version = "absent"  # told when it is to be read
+    return content_hash(f"{reference}\n{version}")
+
+
+def _failure(batch: pa.RecordBatch, row: int) -> str:
+    told = {name: batch.column(name)[row].as_py() for name in ("id", "text", "hash")}
+    return json.dumps({"id": told["id"], "record": told["text"], "hash": told["hash"].hex()})
+
+
+def _embedded(hashes: pa.Array, vectors: Any, dim: int) -> pa.RecordBatch:
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    ends = pa.array(np.arange(len(hashes) + 1, dtype=np.int32) * dim)
+    return pa.record_batch({"hash": hashes, "vector": pa.ListArray.from_arrays(ends, flat)})
 
 
 def texts_of(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:

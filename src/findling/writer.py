@@ -30,7 +30,7 @@ from findling.indexes import measure
 from findling.lexical import Lexical
 from findling.progress import Progress
 from findling.snapshot import FieldManifest, LexicalManifest, Manifest, Probe, SnapshotPaths
-from findling.steps import content_hash, texts_of
+from findling.steps import content_hash, picture_keys, texts_of
 from findling.stores.arrow import ArrowStore
 
 _PROBES = 16
@@ -200,15 +200,18 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
             task.advance(len(vectors))
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     index = index_class.open(directory)
-    texts = held_out(
-        draft,
-        name,
-        snapshot.open_rows(paths, name),
-        many=_EXACT_QUERIES if kind == "exact" else _QUERIES,
-    )
-    queries = encoder.embed_texts(texts, role="query")
-    truth, _ = measure.exact_answers(index.vectors, queries, 10)
-    curve = measure.curve(index, queries, truth, 10, index_class.sweep)
+    many = _EXACT_QUERIES if kind == "exact" else _QUERIES
+    own: NDArray[np.int64] | None = None
+    if options.image:
+        own = measure.sample_rows(len(vectors), many)
+        queries = np.asarray(index.vectors[own], np.float32)
+        said = f"{len(queries)} pictures, each left out of its own answer"
+    else:
+        texts = held_out(draft, name, snapshot.open_rows(paths, name), many=many)
+        queries = encoder.embed_texts(texts, role="query")
+        said = f"{len(queries)} runs of words out of the documents"
+    truth, _ = measure.exact_answers(index.vectors, queries, 10, own)
+    curve = measure.curve(index, queries, truth, 10, index_class.sweep, exclude=own)
     chosen = measure.choose(curve, draft.settings.index.recall)
     return FieldManifest(
         encoder=options.encoder,
@@ -220,15 +223,19 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
         count=len(vectors),
         bytes=sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()),
         recall_at_10=chosen["recall"],
-        queries=f"{len(queries)} runs of words out of the documents",
+        queries=said,
         curve=curve,
     )
 
 
 def _wanted(draft: Draft, name: str) -> Hashes:
     """The content hash of each document's text for a field, in row order."""
-    columns = draft.settings.vectors[name].input
-    texts = (texts_of(batch, columns) for batch in draft.documents())
+    options, base = draft.settings.vectors[name], draft.settings.base
+    nothing = content_hash("")
+    if options.image:
+        keys = (picture_keys(batch, options.image, base) for batch in draft.documents())
+        return hash_halves([key or nothing for block in keys for key in block])
+    texts = (texts_of(batch, options.input) for batch in draft.documents())
     return hash_halves([content_hash(text) for block in texts for text in block])
 
 
@@ -244,7 +251,7 @@ def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArr
         return vectors
     nothing = (wanted == hash_halves([content_hash("")])).all(axis=1)
     lacking = int((~found & ~nothing).sum())
-    if lacking:
+    if lacking and not draft.settings.vectors[name].image:  # a picture may be out of reach
         raise SnapshotError(
             f"{lacking} documents have a text for {name!r} but no vector yet",
             todo="run: findling build --only embed,index,publish",
@@ -252,7 +259,8 @@ def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArr
     rows = np.flatnonzero(found)
     if not len(rows):
         raise SnapshotError(
-            f"no document has any text for {name!r}", todo=f"check vectors.{name}.input, or leave it out"
+            f"no document has anything to embed for {name!r}",
+            todo=f"check vectors.{name} and failures/embed-{name}.jsonl, or leave it out",
         )
     np.save(paths.rows(name), rows)
     for start in range(0, len(rows), _BLOCK):  # rows only move towards the front

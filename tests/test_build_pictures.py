@@ -1,0 +1,115 @@
+"""Pictures in a build: embedded once, searched by picture, and each failure told under its reason."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from findling import build, cli, config
+from findling.catalog import Catalog
+from findling.records import Query
+from findling.searcher import Searcher
+
+CONFIG = """
+collection = "pictures"
+source = { kind = "table", path = "books.jsonl", id = "id" }
+document = { title = "title", keep = ["title", "kind"], picture = "cover" }
+vectors.text = { encoder = "hashing", input = ["title"] }
+vectors.cover = { encoder = "hashing", image = "cover" }
+lexical = { input = ["title"] }
+"""
+
+
+def picture(colour: str) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 60), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "covers").mkdir()
+    books = [
+        {"id": "red", "title": "a red book", "kind": "good", "cover": "covers/red.png"},
+        {"id": "blue", "title": "a blue book", "kind": "good", "cover": "covers/blue.png"},
+        {"id": "same", "title": "another red book", "kind": "good", "cover": "covers/red.png"},
+        {"id": "broken", "title": "a broken book", "kind": "bad", "cover": "covers/broken.png"},
+        {"id": "absent", "title": "an absent book", "kind": "bad", "cover": "covers/absent.png"},
+        {"id": "outside", "title": "an outside book", "kind": "bad", "cover": "/etc/hostname"},
+        {"id": "none", "title": "a plain book", "kind": "none", "cover": None},
+    ]
+    (tmp_path / "books.jsonl").write_text("".join(json.dumps(book) + "\n" for book in books))
+    (tmp_path / "findling.toml").write_text(CONFIG)
+    for colour in ("red", "blue"):
+        (tmp_path / "covers" / f"{colour}.png").write_bytes(picture(colour))
+    (tmp_path / "covers" / "broken.png").write_bytes(picture("green")[:60])
+    return tmp_path
+
+
+def failures(home: Path) -> dict[str, str]:
+    file = home / "data" / "pictures" / "failures" / "embed-cover.jsonl"
+    return {told["id"]: told["reason"] for told in map(json.loads, file.read_text().splitlines())}
+
+
+def ids(home: Path, query: Query) -> list[str]:
+    settings = config.load(home)
+    return [hit.id for hit in Searcher.open(Catalog.of(settings).local(), settings.rank).search(query).hits]
+
+
+def test_each_picture_is_embedded_once_and_each_failure_is_told(home: Path) -> None:
+    first = build.build(config.load(home))
+    assert first.embedded["cover"] == {"new": 2, "reused": 0, "failed": 3}
+    assert set(failures(home)) == {"broken", "absent", "outside"}
+    assert len(set(failures(home).values())) == 3
+    second = build.build(config.load(home))
+    assert second.embedded["cover"] == {"new": 0, "reused": 2, "failed": 3}
+    assert second.snapshot == first.snapshot
+
+
+def test_a_picture_that_is_mended_is_tried_again_alone(home: Path) -> None:
+    build.build(config.load(home))
+    (home / "covers" / "broken.png").write_bytes(picture("green"))
+    again = build.build(config.load(home), retry_failed=True)
+    assert again.embedded["cover"] == {"new": 1, "reused": 2, "failed": 2}
+    assert set(failures(home)) == {"absent", "outside"}
+    assert "broken" in ids(home, Query(image=picture("green"), mode="semantic", k=1))
+
+
+def test_a_picture_finds_its_like_and_words_find_what_has_none(home: Path) -> None:
+    build.build(config.load(home))
+    assert set(ids(home, Query(image=picture("red"), field="cover", k=2))) == {"red", "same"}
+    assert ids(home, Query(like="red", field="cover", mode="semantic", k=1)) == ["same"]
+    assert ids(home, Query(q="plain", k=1, mode="lexical")) == ["none"]
+    assert "none" in ids(home, Query(q="a plain book", k=5))
+    assert "none" not in ids(home, Query(image=picture("red"), field="cover", k=10))
+
+
+def test_a_hit_says_which_fields_found_it(home: Path) -> None:
+    build.build(config.load(home))
+    settings = config.load(home)
+    searcher = Searcher.open(Catalog.of(settings).local(), settings.rank)
+    found = {
+        hit.id: set(hit.scores) for hit in searcher.search(Query(q="red book", image=picture("red"))).hits
+    }
+    assert found["red"] == {"text", "cover", "lexical"}
+    assert "cover" not in found["none"]
+
+
+def test_labels_are_counted_by_field(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build.build(config.load(home))
+    words = ["eval", "--like-label", "kind", "--field", "cover", "-c", str(home), "--json"]
+    assert cli.run(words) == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == 3
+
+
+def test_pictures_from_elsewhere_need_a_contact(home: Path) -> None:
+    (home / "books.jsonl").write_text(
+        json.dumps({"id": "web", "title": "x", "kind": "web", "cover": "http://203.0.113.1/a.jpg"}) + "\n"
+    )
+    with pytest.raises(config.ConfigError, match=r"fetch\.contact is missing"):
+        build.build(config.load(home))
