@@ -210,7 +210,7 @@ def test_nothing_kept_is_told_and_the_live_snapshot_stays(tmp_path: Path) -> Non
 def test_texts_that_are_all_empty_are_told(tmp_path: Path) -> None:
     rows = [{"id": f"{place}", "title": " ", "body": None, "year": 2000} for place in range(5)]
     with pytest.raises(
-        SnapshotError, match=r"no document has any text for 'text'; check vectors\.text\.input"
+        SnapshotError, match=r"no document has anything to embed for 'text'; check vectors\.text"
     ):
         built(collection(tmp_path, rows))
     assert catalog_of(tmp_path / config.FILE).ids() == []

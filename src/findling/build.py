@@ -15,7 +15,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -118,6 +118,8 @@ def build(
             settings, catalog, source, where, encoders, work, runner, local, limit, retry_failed, progress
         )
         if "extract" in only:
+            if "embed" in only and work.records() is None:
+                _try_out(encoders)
             with report.timed("extract"):
                 extract(shared)
         report.records = _records(shared)
@@ -150,6 +152,13 @@ def open_encoders(settings: Settings) -> dict[str, Encoder]:
         name: open_encoder(field.encoder, dict(field.options), cache)
         for name, field in settings.vectors.items()
     }
+
+
+def _try_out(encoders: Mapping[str, Encoder]) -> None:
+    """Missing or wrong weights are told now, and not after hours of reading."""
+    for encoder in encoders.values():
+        if "text" in encoder.spec.modalities:
+            encoder.embed_texts(["findling"], role="query")
 
 
 def extract(build: _Build) -> None:
