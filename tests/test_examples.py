@@ -13,7 +13,7 @@ KINDS = sorted(path.parent.name for path in EXAMPLES.glob("*/findling.toml"))
 
 
 def test_there_are_examples() -> None:
-    assert {"books", "titles", "table"} <= set(KINDS)
+    assert {"books", "covers", "titles", "table"} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,7 +58,7 @@ def demo(
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="books, titles or table.")],
+    kind: Annotated[str, typer.Argument(help="books, covers, titles or table.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR")],
     as_json: Json = False,
 ) -> None:
