@@ -109,12 +109,13 @@ class OpenLibrary:
         hints = dump.hints(where, self.early(), present)
         checks = dump.checks(where, self.early())
         row = tables.edition_rows(self.options.cover_url, present, columns, checks)
+        edition = tables.edition_of(columns, checks)
         by_author = "authors" in self.tables
 
         def parse(batch: pa.RecordBatch) -> pa.RecordBatch:
             drops: list[Drop] = []
             sifted = dump.sifted(batch.column("line"), tables.kinds("edition"), hints, drops)
-            parsed, refused = tables.parse_lines(sifted, tables.Edition, row, tables.EDITIONS, columns)
+            parsed, refused = tables.parse_lines(sifted, edition, row, tables.EDITIONS, columns)
             drops += refused
             if by_author:
                 # Rows are multiplied here, so what the filter drops has to be counted before.

@@ -164,6 +164,35 @@ class Told(NamedTuple):
     juvenile: bool
 
 
+_READ_FOR: dict[str, tuple[str, ...]] = {
+    "subtitle": ("subtitle",),
+    "authors": ("by_statement",),
+    "description": ("description",),
+    "subjects": ("subjects", "genres"),
+    "genres": ("subjects", "genres"),
+    "fiction": ("subjects", "genres"),
+    "juvenile": ("subjects", "genres"),
+    "cover_id": ("covers",),
+    "cover_url": ("covers",),
+    "isbn": ("isbn_10", "isbn_13"),
+    "publishers": ("publishers",),
+    "work_id": ("works",),
+    ORDER: ("revision",),
+    AUTHOR_KEYS: ("authors",),
+}
+_ALWAYS_READ = (
+    "title", "title_prefix", "full_title", "languages", "number_of_pages", "pagination", "publish_date",
+)  # fmt: skip
+
+
+def edition_of(columns: Sequence[str], checks: Sequence[Check] = ()) -> type[Any]:
+    """`Edition` with only what these columns and checks are made from: the rest is skipped unparsed."""
+    asked = [*columns, *(check.column for check in checks)]
+    read = {*_ALWAYS_READ, *(name for column in asked for name in _READ_FOR.get(column, ()))}
+    fields_read = [(name, Any, None) for name in Edition.__struct_fields__ if name in read]
+    return msgspec.defstruct("EditionRead", fields_read, gc=False)
+
+
 def edition_rows(
     cover_url: str, present: int, columns: Sequence[str], checks: Sequence[Check] = ()
 ) -> Callable[[str, Any], Result]:
