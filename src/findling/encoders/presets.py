@@ -100,6 +100,21 @@ PRESETS: dict[str, Preset] = {
             WEIGHTS: "f65d0f325faadc1e121c319e2faa41170d3fa07d8c89abd48ca5358d9a223de2",
         },
     ),
+    "tiny-clip": Preset(  # findling's own, made by benchmarks/train_tiny_clip.py
+        repo="findling/tiny-clip",
+        revision="2ca85b5c695e928d52a9e6780b0aefc0729f3129",
+        family="clip",
+        dim=128,
+        max_tokens=32,
+        positions=32,
+        files={
+            CONFIG: "90575d159d4a26c89f56ba043f20c077eaac82593ac17d92aedc527d0185e117",
+            TOKENIZER: "c6e73f321fa1843058bdd32eb9c0576003c1768f2d6d89c8e1707483abbd1893",
+            PREPROCESSOR: "338f0bafa5a921f39def12244229903593f7cfa8aa724c5888efdc2c35663024",
+            WEIGHTS: "2ca85b5c695e928d52a9e6780b0aefc0729f3129fc9f426a3f14231ca8a7398b",
+        },
+        package=("findling", "findling/encoders/tiny_clip"),
+    ),
     "clip-vit-b-32": Preset(  # main has pickled weights only; this revision converted them
         repo="openai/clip-vit-base-patch32",
         revision="b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
