@@ -21,7 +21,7 @@ from findling.catalog import Catalog
 from findling.cli import run
 
 ROWS = some_rows(4000)
-MANY = 60_000  # rows that keep worker processes busy for a while
+MANY = 200_000  # rows that keep worker processes busy for a while
 
 
 def catalog_of(file: Path) -> Catalog:

@@ -34,12 +34,16 @@ picture = "cover_url"
 encoder = "minilm"
 input = ["title", "authors", "subjects", "description"]
 
+[vectors.cover]
+encoder = "tiny-clip"             # findling's own small model, made for these drawn covers; CLIP is one word away:
+image = "cover_url"               # encoder = "clip-vit-b-32" knows real pictures
+
 [lexical]
 input = ["title", "authors", "subjects", "description"]
 weights = { title = 2.0 }
 
 [rank]
-weights = { text = 1.0, lexical = 0.5 }
+weights = { text = 1.0, cover = 0.2, lexical = 0.5 }
 
 [serve]
 examples = [
@@ -48,7 +52,7 @@ examples = [
     "love across class lines in the English countryside",
     "survival alone on an island",
     "machines that want to be human",
-    "a detective in the fog",
+    "a red ship on a dark sea",
 ]
 """
 
