@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,8 @@ class Pool:
 
 def draw_pool(covers: int, scenes: int, seed: int, cache: Path) -> Pool:
     """Pictures of combinations that are not held out, kept in `cache` for the next run."""
-    kept = cache / f"pool-{covers}-{scenes}-{seed}.npz"
+    style = zlib.crc32(draw_cover("The Red Ship").tobytes())  # covers that are drawn otherwise are drawn anew
+    kept = cache / f"pool-{covers}-{scenes}-{seed}-{style:08x}.npz"
     if kept.exists():
         stored = np.load(kept)
         described = json.loads(bytes(stored["scenes"]))
