@@ -35,8 +35,8 @@ encoder = "minilm"
 input = ["title", "authors", "subjects", "description"]
 
 [vectors.cover]
-encoder = "tiny-clip"             # findling's own small model, made for these drawn covers; CLIP is one word away:
-image = "cover_url"               # encoder = "clip-vit-b-32" knows real pictures
+encoder = "tiny-clip"             # findling's own small model, made for these drawn covers;
+image = "cover_url"               # CLIP, for real pictures, is one word away: "clip-vit-b-32"
 
 [lexical]
 input = ["title", "authors", "subjects", "description"]
