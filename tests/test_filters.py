@@ -232,3 +232,38 @@ def test_bounds_that_a_source_may_use(sql: str, bound: Bound | None) -> None:
 def test_an_empty_filter_keeps_everything() -> None:
     batch = batch_of([{"pages": 1}])
     assert Where.parse("  ").apply(batch) == (batch, [])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.integers(-3, 3), st.none() | st.sampled_from(["a", "b"]), st.none() | st.booleans()
+        ),
+        max_size=12,
+    ),
+    st.lists(
+        st.sampled_from(
+            ["number > 0", "number <= 1", "2 >= number", "number = 0", "number = 99999999999", "text = 'a'",
+             "flag", '"Flag"', "NUMBER > -2"]
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)  # fmt: skip
+def test_what_arrow_tells_alone_is_what_duckdb_tells(rows: list[tuple[Any, ...]], parts: list[str]) -> None:
+    numbers, texts, flags = zip(*rows, strict=True) if rows else ((), (), ())
+    batch = pa.record_batch(
+        {
+            "number": pa.array(numbers, pa.int32()),
+            "text": pa.array(texts, pa.string()),
+            "Flag": pa.array(flags, pa.bool_()),
+        }
+    )
+    plain, asked = (
+        Where.parse(" and ".join(parts)),
+        Where.parse(" and ".join(f"({p}) is true" for p in parts)),
+    )
+    kept, drops = plain.apply(batch)
+    same, others = asked.apply(batch)
+    assert kept == same
+    assert [drop.count for drop in drops] == [drop.count for drop in others]
