@@ -118,7 +118,7 @@ def test_a_reduced_jpeg_hardly_differs_from_a_whole_one() -> None:
         assert min(reduced.size) >= DRAFT * side
         whole = Image.open(io.BytesIO(content))
         differences.append(np.abs(ready(reduced).astype(int) - ready(whole).astype(int)))
-    assert max(each.mean() for each in differences) < 0.6
+    assert max(each.mean() for each in differences) < 0.75
     # Noise of a pixel's width is the worst there is; one byte in a hundred is off by more than a grey level.
     assert np.quantile(np.stack(differences), 0.99) <= 2
     assert np.quantile(np.stack(differences), 0.95) <= 1

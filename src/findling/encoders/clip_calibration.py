@@ -1,7 +1,7 @@
 """What CLIP's activations range over: pictures and texts made up for it, and the ranges that they show.
 
 The pictures are drawn by rule from fixed seeds, so that a model is converted in the same way everywhere.
-They span what pictures have: flat colour, gradients, hard edges, stripes, and noise with the spectra of
+They span what pictures have: flat colour, gradients, edges, stripes, shapes, and noise with the spectra of
 photographs (power falling with frequency; Field, 1987, "Relations between the statistics of natural images").
 """
 
@@ -43,7 +43,7 @@ TEXTS = (
 
 
 def pictures(side: int) -> Iterator[Pixels]:
-    """Forty pictures (side, side, 3) uint8, always the same for a side."""
+    """Seventy pictures (side, side, 3) uint8, always the same for a side."""
     random = np.random.default_rng(20210226)
     y, x = np.mgrid[0:side, 0:side] / max(1, side - 1)
     for level in (0, 255, 128):
@@ -71,6 +71,8 @@ def pictures(side: int) -> Iterator[Pixels]:
             picture[inside] = random.uniform(0, 255, 3)
         grain = random.normal(0, 12, picture.shape) if number % 3 == 0 else 0.0
         yield _bytes(picture + grain)
+    for _ in range(30):  # posters: shapes and lines of all widths over two colours
+        yield _poster(random, side)
     for number in range(16):  # clouds: noise whose amplitude falls with frequency
         steepness = (0.0, 0.6, 0.9, 1.1, 1.3, 1.6)[number % 6]
         yield _clouds(random, side, steepness, random.uniform(15, 80), random.uniform(40, 215, 3))
@@ -86,6 +88,30 @@ def batches(side: int, size: int = 8) -> Iterator[Pixels]:
 def _bytes(picture: NDArray[np.float64]) -> Pixels:
     clipped: Pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return clipped
+
+
+def _poster(random: np.random.Generator, side: int) -> Pixels:
+    from PIL import Image, ImageDraw
+
+    first, second = random.uniform(0, 255, (2, 3))
+    share = np.linspace(0, 1, side)[:, None, None]
+    image = Image.fromarray(_bytes(np.broadcast_to(first + (second - first) * share, (side, side, 3))))
+    draw = ImageDraw.Draw(image)
+    for _ in range(random.integers(1, 25)):
+        red, green, blue = (int(level) for level in random.integers(0, 256, 3))
+        points = [float(place) * side for place in random.uniform(-0.1, 1.1, 6)]
+        left, right, top, bottom = *sorted(points[0:2]), *sorted(points[2:4])
+        match random.integers(0, 4):
+            case 0:
+                draw.polygon(points, fill=(red, green, blue))
+            case 1:
+                draw.ellipse((left, top, right, bottom), fill=(red, green, blue))
+            case 2:
+                draw.rectangle((left, top, right, (top + bottom) / 2), fill=(red, green, blue))
+            case _:
+                width = max(1, int(side * random.choice((0.01, 0.02, 0.05, 0.1))))
+                draw.line(points, fill=(red, green, blue), width=width)
+    return np.asarray(image)
 
 
 def _clouds(

@@ -18,13 +18,13 @@ import numpy as np
 from findling.encoders import clip_calibration, hub
 from findling.encoders.clip_config import LEGACY_END, Shape, TextShape
 from findling.encoders.clip_graph import Array, Weights, blocks, text_tower, vision_tower
-from findling.encoders.clip_numbers import Float, Integers, Watched, smooth
+from findling.encoders.clip_numbers import Float, Integers, Watched, has_byte_products, smooth
 from findling.encoders.clip_pictures import Preprocessing
 from findling.encoders.presets import CONFIG, PREPROCESSOR, PRESETS, TOKENIZER, WEIGHTS
 from findling.encoders.texts import Tokenizer
 from findling.errors import EncoderError
 
-LAYOUT = "1"  # of what is kept: another layout is another model
+LAYOUT = "2"  # of what is kept: another layout is another model
 VISION, TEXT = "vision.onnx", "text.onnx"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 _PINS = "first-used.json"
@@ -71,7 +71,9 @@ def _remember(files: hub.Files, found: dict[str, str], directory: Path) -> None:
 
 def facts(sha256: dict[str, str], precision: str) -> list[str]:
     """All that decides what a checkpoint is converted to."""
-    return ["clip", LAYOUT, precision, *(f"{name} {sha256[name]}" for name in sorted(sha256))]
+    kind = "signed" if has_byte_products() else "unsigned"
+    numbers = f"{precision} {kind}" if precision == "int8" else precision
+    return ["clip", LAYOUT, numbers, *(f"{name} {sha256[name]}" for name in sorted(sha256))]
 
 
 def convert(files: hub.Files, precision: str, out: Path) -> None:
@@ -97,9 +99,12 @@ def convert(files: hub.Files, precision: str, out: Path) -> None:
         tokenizer = Tokenizer(out / TOKENIZER, shape.text.max_position_embeddings, special=True)
         tokens = [to_end(ids, shape.text) for ids in tokenizer(clip_calibration.TEXTS)]
         read = _ranges(path, watched, "ids", [np.array([ids], np.int32) for ids in tokens])
+    signed = has_byte_products()
     seen, read = smooth(layers["vision"], seen), smooth(layers["text"], read)
-    vision_tower(out / VISION, weights, shape, pictures.scale, layers["vision"], Integers(seen))
-    text_tower(out / TEXT, weights, shape, layers["text"], Integers(read))
+    vision_tower(
+        out / VISION, weights, shape, pictures.scale, layers["vision"], Integers(seen, signed=signed)
+    )
+    text_tower(out / TEXT, weights, shape, layers["text"], Integers(read, signed=signed))
 
 
 def _ranges(path: Path, watched: Watched, name: str, inputs: Any) -> dict[str, tuple[Array, Array]]:

@@ -3,13 +3,18 @@
 In integers, activations are scaled by what calibration saw, once and for all, never by what is in the batch:
 so a vector does not depend on its batch-mates. Before that, large channels of an activation are made smaller
 and the rows of the matrix that reads them larger by as much (SmoothQuant, Xiao et al., arXiv:2211.10438).
-Weights take seven bits by column: processors without instructions for dot products of bytes add pairs of
-products in 16 bits, which eight-bit weights could overflow, and then their vectors would differ from others'.
+Weights take eight bits by column. Processors without dot products of bytes add pairs of products in 16 bits,
+which can overflow where one factor is signed; there the weights are written unsigned, which is slower and
+gives the same integers. So all processors compute the same products.
 """
 
 from __future__ import annotations
 
+import functools
+import platform
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +25,8 @@ from findling.encoders.onnx_file import Graph
 Ranges = Mapping[str, tuple[Array, Array]]
 """By site ("3.network": block 3's), the least and the greatest activation of each channel."""
 
-LARGEST_WEIGHT = 63
-MARGIN = 1.1
+LARGEST_WEIGHT = 127
+MARGIN = 1.5
 """How far beyond what calibration saw an activation may go before it is cut off."""
 
 _MIDDLE = 128  # of a byte's range
@@ -71,10 +76,11 @@ class Watched(Float):
 
 
 class Integers:
-    """Matrix products of bytes: activations unsigned by tensor, weights of seven bits by column."""
+    """Matrix products of bytes: activations unsigned by tensor, weights by column, `signed` or not."""
 
-    def __init__(self, ranges: Ranges) -> None:
+    def __init__(self, ranges: Ranges, *, signed: bool) -> None:
         self._ranges = ranges
+        self._signed = signed
         self._made: dict[str, tuple[str, str, str]] = {}
 
     def linear(self, graph: Graph, value: str, site: str, matrix: Array, bias: Array | None) -> str:
@@ -89,22 +95,40 @@ class Integers:
             zero = graph.weight(np.array(min(255, round(-low / step)), np.uint8))
             self._made[value] = graph.node("QuantizeLinear", [value, scale, zero]), scale, zero
         bytes_, scale, zero = self._made[value]
-        return _product(graph, bytes_, scale, zero, matrix, bias)
+        return self._product(graph, bytes_, scale, zero, matrix, bias)
 
     def pixels(self, graph: Graph, value: str, matrix: Array, bias: Array) -> str:
         """See Arithmetic. Pixels are bytes already; counted from the middle, rounding weights costs less."""
         scale = graph.weight(np.array(1, np.float32))
         zero = graph.weight(np.array(_MIDDLE, np.uint8))
         shifted = bias + _MIDDLE * matrix.sum(axis=0, dtype=np.float64).astype(np.float32)
-        return _product(graph, value, scale, zero, matrix, shifted)
+        return self._product(graph, value, scale, zero, matrix, shifted)
+
+    def _product(
+        self, graph: Graph, value: str, scale: str, zero: str, matrix: Array, bias: Array | None
+    ) -> str:
+        steps = (np.maximum(np.abs(matrix).max(axis=0), np.float32(1e-9)) / LARGEST_WEIGHT).astype(np.float32)
+        rounded: NDArray[Any] = np.rint(matrix / steps).astype(np.int16)
+        middle = ""
+        if self._signed:
+            rounded = rounded.astype(np.int8)
+        else:
+            rounded = (rounded + _MIDDLE).astype(np.uint8)
+            middle = graph.weight(np.full(len(steps), _MIDDLE, np.uint8))
+        inputs = [value, graph.weight(rounded), scale, graph.weight(steps), zero, middle]
+        inputs.append("" if bias is None else graph.weight(bias))
+        return graph.node("com.microsoft:MatMulIntegerToFloat", inputs)
 
 
-def _product(graph: Graph, value: str, scale: str, zero: str, matrix: Array, bias: Array | None) -> str:
-    steps = np.maximum(np.abs(matrix).max(axis=0), np.float32(1e-9)) / LARGEST_WEIGHT
-    rounded: NDArray[np.int8] = np.rint(matrix / steps).astype(np.int8)
-    inputs = [value, graph.weight(rounded), scale, graph.weight(steps.astype(np.float32)), zero, ""]
-    inputs.append("" if bias is None else graph.weight(bias))
-    return graph.node("com.microsoft:MatMulIntegerToFloat", inputs)
+@functools.cache
+def has_byte_products() -> bool:
+    """Whether this processor has dot products of bytes; False where that cannot be told."""
+    if platform.machine().lower() in {"arm64", "aarch64"}:
+        return True
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def smooth(layers: list[Block], ranges: Ranges) -> dict[str, tuple[Array, Array]]:

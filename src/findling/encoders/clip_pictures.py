@@ -109,7 +109,7 @@ def open_reduced(content: bytes, shortest: int) -> Image:
     """A picture from its file, a JPEG at the smallest scale that leaves its shortest edge DRAFT x `shortest`.
 
     JPEG decoders can leave out fine detail that is about to be averaged away (1/2, 1/4 or 1/8 of each side).
-    What is prepared from it differs by less than half a grey level in the mean, by one at most in nineteen
+    What is prepared from it differs by less than a grey level in the mean, and by one at most in nineteen
     bytes of twenty; at hard coloured edges it was up to 14. Where that may not be, open the picture whole.
     Other formats open whole. Raises OSError for what is no picture.
     """
