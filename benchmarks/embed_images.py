@@ -211,7 +211,7 @@ def main() -> None:
         if not given.quick:
             exact.embed_images(pictures[:8])
             runs["ours float32"] = timed(lambda: exact.embed_images(pictures))
-        rates = run_alternating(runs, 4 if given.quick else 7)
+        rates = run_alternating(runs, 3 if given.quick else 7)
     if "ours float32" in rates:
         setting["ours float32, pictures/s"] = round(float(np.median(rates.pop("ours float32"))), 1)
     mine = rates.pop("ours")
