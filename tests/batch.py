@@ -89,10 +89,21 @@ def built(file: Path, **options: Any) -> build.Report:
     return build.build(config.load(file, environ={}), **options)
 
 
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from findling.cli import main
+main()
+"""
+
+
 def command(file: Path, *words: str) -> list[str]:
-    """The real findling, as a program, on a configuration."""
+    """The real findling, as a program, on a configuration.
+
+    It heeds interrupts also where the tests run in a shell's background, which ignores them.
+    """
     verb, *others = words or ("build",)
-    return [sys.executable, "-c", "from findling.cli import main; main()", verb, "-c", str(file), *others]
+    return [sys.executable, "-c", PROGRAM, verb, "-c", str(file), *others]
 
 
 def finish(file: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -210,8 +210,8 @@ def test_ctrl_c_at_any_moment(tmp_path: Path) -> None:
                 continue
             os.killpg(build.pid, signal.SIGINT)
             _, told = build.communicate(timeout=30)
-            # Within the import of a C library the interpreter itself prints where it was.
-            assert build.returncode in {0, 130}, told
+            # While the interpreter itself starts or ends, the signal ends it: a shell calls that 130 too.
+            assert build.returncode in {0, 130, -signal.SIGINT}, told
             eventually(lambda: not members(build.pid), seconds=10)  # noqa: B023
     assert finish(file).returncode == 0
     assert not list(tmp_path.rglob("*.tmp"))
