@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import small
-from conftest import Running, command, serving
+from running import Running, command, serving
 from findling import build, config
 from findling.serve import openapi, requests
 

@@ -361,7 +361,7 @@ def test_the_source_travels_and_its_splits_are_stable(tmp_path):
 
 @pytest.mark.needs("data")
 def test_a_real_sample_serves_as_all_three_files(tmp_path):
-    from conftest import data_directory
+    from needs import data_directory
 
     sample = str(Path(str(data_directory())) / "openlibrary" / "ol_dump_sample.txt.gz")
     options = {"editions": sample, "works": sample, "authors": sample}
@@ -382,7 +382,7 @@ def test_a_real_sample_serves_as_all_three_files(tmp_path):
 @pytest.mark.needs("data")
 @pytest.mark.slow
 def test_the_main_filter_adds_up_on_a_hundred_thousand_editions(tmp_path):
-    from conftest import data_directory
+    from needs import data_directory
 
     home = Path(str(data_directory())) / "openlibrary"
     options = {name: str(home / f"gutenberg_{name}.txt.gz") for name in ("editions", "works", "authors")}

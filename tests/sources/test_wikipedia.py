@@ -189,7 +189,7 @@ def test_parts_of_a_file_tell_the_same_as_the_whole(tmp_path, monkeypatch):
 
 @pytest.mark.needs("data")
 def test_real_titles(tmp_path):
-    from conftest import data_directory
+    from needs import data_directory
 
     built = build(load("wikipedia", {"path": f"{data_directory()}/titles/titles.tsv.gz"}, "."), tmp_path)
     assert built.read == 168_137

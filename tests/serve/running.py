@@ -1,0 +1,99 @@
+"""A real service in a process of its own, and how to talk to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 60.0  # seconds until a test gives up waiting
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    type: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Running:
+    """A service in a process of its own."""
+
+    process: subprocess.Popen[str]
+    base: str
+    home: Path
+
+    def call(
+        self, path: str, body: Any = None, method: str | None = None, kind: str = "application/json"
+    ) -> Reply:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": kind} if data is not None else {}
+        request = urllib.request.Request(self.base + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return _reply(answer.status, answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return _reply(error.code, error)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Ask again and again until something holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < deadline, "it never came to hold"
+            assert self.process.poll() is None, "the service has ended"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.05)
+
+    def ready(self) -> bool:
+        try:
+            return self.call("/readyz").status == 200
+        except OSError:
+            return False
+
+
+def _reply(status: int, answer: Any) -> Reply:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Reply(status, answer.headers.get_content_type(), headers, answer.read())
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from findling.cli import main; main()", *words]
+
+
+@contextlib.contextmanager
+def serving(home: Path, *words: str) -> Iterator[Running]:
+    """`findling serve` on a port of its own, stopped by SIGTERM at the end."""
+    process = subprocess.Popen(
+        command("serve", "-c", str(home), "--port", "0", *words),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FINDLING_MODELS": str(home / "models")},
+    )
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+?:\d+", line)
+        assert found, line + process.stderr.read()
+        running = Running(process, found[0], home)
+        running.until(running.ready)
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
