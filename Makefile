@@ -10,8 +10,9 @@ PY := .venv/bin/python
 DEMO := .venv-demo/bin/python
 PIP := -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
-EVERYTHING := --editable '.[annoy,aws,beam,gcp,hub,milvus,redis,spark,tf,torch]' \
-	--group dev --group bench --group bench-compiled
+EVERYTHING := --editable '.[aws,beam,gcp,hub,milvus,otel,redis,spark,tf,torch]' \
+	--group dev --group bench --group services
+COMPILED := --editable '.[annoy]' --group bench-compiled
 # Held back: the newest torch that was tried with all the others.
 TORCH := torch==2.13.0
 # MiniLM's weights as a package. Its own dependencies would bring torch, which findling does not need.
@@ -61,7 +62,7 @@ bench: .venv/everything ## Run all benchmarks and keep the results under benchma
 
 constraints: .venv/ready ## Pin the newest versions that go together in constraints.txt
 	@mkdir -p .make
-	$(PY) $(PIP) install --quiet --dry-run --ignore-installed --report .make/resolved.json pip $(TORCH) $(EVERYTHING)
+	$(PY) $(PIP) install --quiet --dry-run --ignore-installed --report .make/resolved.json pip $(TORCH) $(EVERYTHING) $(COMPILED)
 	@{ grep '^#' constraints.txt; $(PY) -c "$$PINS" .make/resolved.json | grep -v ^findling== | LC_ALL=C sort -f; } >.make/new
 	@mv .make/new constraints.txt
 
@@ -82,8 +83,8 @@ distclean: clean ## Remove the environments too
 
 .venv/everything: .venv/ready
 	@echo 'Installing what benchmarks need into .venv, torch and Spark among it; several minutes'
-	$(PY) $(INSTALL) --editable '.[hub,redis,spark,torch]' --group dev --group bench
-	$(PY) $(INSTALL) --group bench-compiled || echo 'No C++ compiler: benchmarks will name their peers annoy and hnswlib as not installed'
+	$(PY) $(INSTALL) $(EVERYTHING)
+	$(PY) $(INSTALL) $(COMPILED) || echo 'No C++ compiler: benchmarks will name their peers annoy and hnswlib as not installed'
 	@touch $@
 
 .venv-demo/ready: pyproject.toml constraints.txt | .venv-demo/bin/python
