@@ -22,7 +22,7 @@ from typing import Any, cast
 import msgspec
 import pyarrow as pa
 
-from findling import config, lexical, registry, snapshot, storage, writer
+from findling import config, delta, lexical, registry, snapshot, storage, writer
 from findling.catalog import Catalog
 from findling.config import Settings
 from findling.embeddings import Embeddings
@@ -86,6 +86,7 @@ class _Build:
     local: Local
     limit: int | None
     retry_failed: bool
+    incremental: bool
     progress: Progress
 
 
@@ -96,11 +97,13 @@ def build(
     limit: int | None = None,
     *,
     retry_failed: bool = False,
+    incremental: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Build a collection; whatever fails, what was published before is still published.
 
-    `only` names the stages to run, `limit` reads so many records, `retry_failed` embeds again what failed.
+    `only` names the stages to run, `limit` reads so many records, `retry_failed` embeds again what failed,
+    `incremental` writes only what differs from the published snapshot, where that is little.
     """
     progress = progress or Silent()
     catalog = Catalog.of(settings)
@@ -115,7 +118,18 @@ def build(
         held.callback(local.close)
         runner = local if engine == "local" else cast(Engine, registry.load("engine", engine)(local))
         shared = _Build(
-            settings, catalog, source, where, encoders, work, runner, local, limit, retry_failed, progress
+            settings,
+            catalog,
+            source,
+            where,
+            encoders,
+            work,
+            runner,
+            local,
+            limit,
+            retry_failed,
+            incremental,
+            progress,
         )
         if "extract" in only:
             if "embed" in only and work.records() is None:
@@ -287,6 +301,11 @@ def index(build: _Build, report: Report) -> Manifest:
         progress=build.progress,
         seconds=report.seconds,
     )
+    if build.incremental:
+        changes = delta.compare(draft, build.catalog)
+        if isinstance(changes, delta.Changes):
+            return delta.write(draft, build.catalog, changes)
+        build.progress.say(f"a full build: {changes}")
     caches = {name: cache.version() for name, cache in draft.embeddings.items()}
     made_from = [writer.shape_of(build.settings, build.encoders), build.work.documents_version(), caches]
     digest = build.work.recall("index", made_from) or writer.digest_of(draft)

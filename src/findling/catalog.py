@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ class Catalog:
         url = self.path(identity)
         if storage.is_local(url):
             return storage.local_path(url)
+        if manifest.base:
+            self.local(manifest.base.id)
         below = hashlib.sha256(self.root.encode()).hexdigest()[:16]
         kept = config.user_cache() / "snapshots" / below / identity
         if not (kept / MANIFEST).exists():
@@ -121,9 +124,14 @@ class Catalog:
         return self.publish(older[-1])
 
     def prune(self, keep: int = 3) -> list[str]:
-        """Remove all but the newest `keep` snapshots; the current one always stays. Returns what went."""
-        current = self.current()
-        going = [identity for identity in self.ids()[: -keep or None] if identity != current]
+        """Remove all but the newest `keep` snapshots, the current one, and what deltas among them stand on.
+
+        Returns what went.
+        """
+        ids = self.ids()
+        staying = {identity for identity in ids if identity == self.current()} | {*ids[-keep:]}
+        staying |= {base for identity in staying if (base := self._base_of(identity))}
+        going = [identity for identity in ids if identity not in staying]
         for identity in going:
             # Without its manifest a snapshot is no longer one, whatever interrupts the rest.
             storage.remove(storage.join(self.path(identity), MANIFEST))
@@ -131,6 +139,12 @@ class Catalog:
             storage.remove(storage.join(self.root, "snapshots", f".{identity}.verified"))
         self.sweep()
         return going
+
+    def _base_of(self, identity: str) -> str | None:
+        with contextlib.suppress(SnapshotError):  # a damaged one holds nothing
+            base = self.manifest(identity).base
+            return base.id if base else None
+        return None
 
     def sweep(self) -> None:
         """Remove what killed builds left aside; what a running one writes stays."""

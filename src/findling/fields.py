@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from findling import pictures, registry, snapshot
 from findling.encoders.base import Encoder, Vectors, open_encoder
 from findling.errors import QueryError, SnapshotError
-from findling.indexes.base import Index, Mask
+from findling.indexes.base import Index, Mask, Searchable
+from findling.indexes.layered import LayeredIndex
 from findling.records import Term
 from findling.snapshot import Manifest, SnapshotPaths
 
@@ -27,7 +28,7 @@ class VectorField:
     """A vector field, open: its index, the document row of each vector, and who embeds queries for it."""
 
     name: str
-    index: Index
+    index: Searchable
     rows: Rows | None
     encoder: Encoder
     params: Mapping[str, Any]
@@ -95,8 +96,26 @@ def open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path
             f"{field.encoder!r} here is {encoder.spec.id}",
             todo="build again, or install the same weights",
         )
-    index: Index = registry.load("index", field.kind).open(paths.field(name))
-    return VectorField(name, index, snapshot.open_rows(paths, name), encoder, field.search)
+    index, rows = _open_index(manifest, paths, name)
+    return VectorField(name, index, rows, encoder, field.search)
+
+
+def _open_index(manifest: Manifest, paths: SnapshotPaths, name: str) -> tuple[Searchable, Rows | None]:
+    """A field's index, and the document row of each of its vectors where that is not the same."""
+    kind, base = manifest.fields[name].kind, paths.base(manifest)
+    rows = snapshot.open_rows(paths, name)
+    if base is None:
+        return registry.load("index", kind).open(paths.field(name)), rows
+    first: Index = registry.load("index", kind).open(base.field(name))
+    second: Index = registry.load("index", "exact").open(paths.field(name))
+    many, old = snapshot.read_manifest(base.root).documents, snapshot.open_rows(base, name)
+    gone = snapshot.open_gone(paths)
+    if rows is None and old is None:
+        return LayeredIndex(first, second, gone), None
+    old = np.arange(many) if old is None else old
+    rows = np.arange(len(second.vectors)) if rows is None else rows
+    lost = np.flatnonzero(np.isin(old, gone, assume_unique=True))
+    return LayeredIndex(first, second, lost), np.concatenate([old, rows + many])
 
 
 def _unit(vector: Vectors) -> Vectors:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -43,13 +44,13 @@ SHORT = 4  # terms of a query in which stop words count
 class Lexical:
     """A mapped BM25 index. Thread-safe; nothing in its directory is changed by reading it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, base: Path | None = None) -> None:
         try:
             settings = json.loads((path / SETTINGS).read_bytes())
             self.weights: dict[str, float] = settings["weights"]
             self.language: str = settings["language"]
             self._count: int = settings["rows"]
-            self._searcher, self._schema = _searcher(path, self.language)
+            self._searcher, self._schema = _searcher([*([base] if base else []), path], self.language)
         except (OSError, ValueError, KeyError) as error:
             raise SnapshotError(f"the lexical index in {path} cannot be opened: {error}") from error
         self._analyzer = analyzer(self.language)
@@ -77,28 +78,44 @@ class Lexical:
             )
         path.mkdir(parents=True, exist_ok=True)
         index = tantivy.Index(_schema(len(weights)), str(path), reuse=False)
-        index.register_tokenizer(TOKENIZER, analyzer(language))
-        writer = index.writer(WRITER_BYTES, num_threads=1)
-        rows = 0
-        for document in documents:
-            entry = tantivy.Document()
-            entry.add_integer(ROW, rows)
-            for at, name in enumerate(weights):
-                if text := document.get(name):
-                    entry.add_text(_field(at), _clean(text))
-            writer.add_document(entry)
-            rows += 1
-        writer.commit()
-        writer.wait_merging_threads()
+        rows = _add(index, documents, list(weights), language)
         _settle(path)
-        settings = {"language": language, "rows": rows, "weights": {k: float(w) for k, w in weights.items()}}
-        (path / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        _write_settings(path, language, rows, weights)
         return rows
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """The index in `path`, mapped; the directory may be read-only. Raises SnapshotError."""
-        return cls(path)
+    def extend(
+        cls,
+        base: Path,
+        path: Path,
+        gone: Sequence[int],
+        documents: Iterable[Mapping[str, str | None]],
+    ) -> int:
+        """Index rows behind those of the index in `base`, and take out those that are `gone`.
+
+        Returns how many rows there are then. `path` gets only what is new; `base` is not changed, and `open`
+        needs both.
+        """
+        known = cls(base)
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="findling-lexical-") as aside:
+            _link([base], Path(aside))
+            index = tantivy.Index.open(aside)
+            rows = _add(index, documents, list(known.weights), known.language, len(known), gone)
+            _settle(Path(aside), since=base)
+            for file in Path(aside).iterdir():
+                if not file.is_symlink():
+                    shutil.copyfile(file, path / file.name)
+        _write_settings(path, known.language, rows, known.weights)
+        return rows
+
+    @classmethod
+    def open(cls, path: Path, base: Path | None = None) -> Self:
+        """The index in `path`, mapped; the directory may be read-only. Raises SnapshotError.
+
+        `base` is the index that `path` extends, if it does.
+        """
+        return cls(path, base)
 
     def __len__(self) -> int:
         return self._count
@@ -236,35 +253,79 @@ def _schema(fields: int) -> Any:
     return schema.build()
 
 
-def _searcher(path: Path, language: str) -> tuple[Any, Any]:
-    """A searcher over the files of `path`, opened through links in a directory of our own.
+def _add(
+    index: Any,
+    documents: Iterable[Mapping[str, str | None]],
+    fields: Sequence[str],
+    language: str,
+    rows: int = 0,
+    gone: Sequence[int] = (),
+) -> int:
+    """Write documents as the rows from `rows` on, and take out those that are `gone`; gives the rows then."""
+    index.register_tokenizer(TOKENIZER, analyzer(language))
+    writer = index.writer(WRITER_BYTES, num_threads=1)
+    for row in gone:
+        writer.delete_documents_by_term(ROW, int(row))
+    for document in documents:
+        entry = tantivy.Document()
+        entry.add_integer(ROW, rows)
+        for at, name in enumerate(fields):
+            if text := document.get(name):
+                entry.add_text(_field(at), _clean(text))
+        writer.add_document(entry)
+        rows += 1
+    writer.commit()
+    writer.wait_merging_threads()
+    return rows
+
+
+def _write_settings(path: Path, language: str, rows: int, weights: Mapping[str, float]) -> None:
+    settings = {"language": language, "rows": rows, "weights": {k: float(w) for k, w in weights.items()}}
+    (path / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def _searcher(paths: Sequence[Path], language: str) -> tuple[Any, Any]:
+    """A searcher over the files of `paths`, opened through links in a directory of our own.
 
     Opening takes a lock, which is a file beside the index: a snapshot may be read-only, and must not change.
     The files stay mapped after the links are gone.
     """
     with tempfile.TemporaryDirectory(prefix="findling-lexical-") as links:
-        for file in path.iterdir():
-            os.symlink(file.resolve(), Path(links) / file.name)
+        _link(paths, Path(links))
         index = tantivy.Index.open(links)
         index.config_reader("manual")
         index.register_tokenizer(TOKENIZER, analyzer(language))
         return index.searcher(), index.schema
 
 
-def _settle(path: Path) -> None:
+def _link(paths: Sequence[Path], links: Path) -> None:
+    """Link the files of some directories into one; of files with one name the last counts."""
+    files = {file.name: file for path in paths for file in path.iterdir()}
+    for name, file in files.items():
+        os.symlink(file.resolve(), links / name)
+
+
+def _settle(path: Path, since: Path | None = None) -> None:
     """Leave only what reading needs, under names that do not change from build to build.
 
-    tantivy names segments at random. Here they are numbered, the largest first.
+    tantivy names segments at random. Here they are numbered, the largest first, behind those that stand in
+    the index `since`.
     """
     for leftover in (".tantivy-writer.lock", ".tantivy-meta.lock", ".managed.json"):
         (path / leftover).unlink(missing_ok=True)
     meta = json.loads((path / "meta.json").read_bytes())
+    known = [] if since is None else _segments(json.loads((since / "meta.json").read_bytes()))
     segments = meta["segments"]
     if len(segments) > 1:
-        segments.sort(key=lambda segment: -segment["max_doc"])
-    for number, segment in enumerate(segments):
+        segments.sort(key=lambda segment: (segment["segment_id"] not in known, -segment["max_doc"]))
+    fresh = [segment for segment in segments if segment["segment_id"] not in known]
+    for number, segment in enumerate(fresh, start=len(known)):
         old, new = segment["segment_id"].replace("-", ""), f"{number:032x}"
         for file in path.glob(f"{old}.*"):
             file.rename(path / (new + file.name.removeprefix(old)))
         segment["segment_id"] = f"{new[:8]}-{new[8:12]}-{new[12:16]}-{new[16:20]}-{new[20:]}"
     (path / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", "utf-8")
+
+
+def _segments(meta: Mapping[str, Any]) -> list[str]:
+    return [segment["segment_id"] for segment in meta["segments"]]

@@ -35,6 +35,7 @@ from findling.records import (
 )
 from findling.snapshot import Manifest, SnapshotPaths
 from findling.stores.arrow import ArrowStore
+from findling.stores.layered import LayeredStore, Readable
 
 _DEEPER = 10  # how much larger the next pool of candidates is
 _MASKS = 64  # filters remembered per snapshot
@@ -48,7 +49,7 @@ class Searcher:
         self,
         paths: SnapshotPaths,
         manifest: Manifest,
-        store: ArrowStore,
+        store: Readable,
         fields: Mapping[str, VectorField],
         lexical: Lexical | None,
         rank: RankOptions,
@@ -59,6 +60,7 @@ class Searcher:
         self.fields = fields
         self.lexical = lexical
         self.rank = rank
+        self._alive = _alive(paths, len(store)) if manifest.base else None
         self._mask = functools.lru_cache(_MASKS)(self._evaluate)
         self._facets = functools.lru_cache(_MASKS)(self._count_facets)
 
@@ -68,8 +70,8 @@ class Searcher:
         manifest = snapshot.check(root)
         paths = SnapshotPaths(root)
         with snapshot.complaining_of(manifest):
-            store = ArrowStore.open(paths.documents)
-            lexical = Lexical.open(paths.lexical) if manifest.lexical else None
+            store = open_store(manifest, paths)
+            lexical = _open_lexical(manifest, paths)
             fields = {name: open_field(manifest, paths, name, models) for name in manifest.fields}
         return cls(paths, manifest, store, fields, lexical, rank)
 
@@ -257,11 +259,30 @@ class Searcher:
         return where.parse(expression, self.store.schema)
 
     def _evaluate(self, expression: str) -> Mask:
-        return where.evaluate(where.parse(expression, self.store.schema), self.store.column)
+        mask = where.evaluate(where.parse(expression, self.store.schema), self.store.column)
+        return mask if self._alive is None else mask & self._alive
 
     def _count_facets(self, name: str, expression: str | None) -> list[tuple[Any, int]]:
-        mask = None if expression is None else self._mask(expression)
+        mask = self._alive if expression is None else self._mask(expression)
         return where.facets(self.store.column(name), mask)
+
+
+def open_store(manifest: Manifest, paths: SnapshotPaths) -> Readable:
+    """The documents of a snapshot, those of its base among them."""
+    own, base = ArrowStore.open(paths.documents), paths.base(manifest)
+    return LayeredStore(ArrowStore.open(base.documents), own, snapshot.open_gone(paths)) if base else own
+
+
+def _open_lexical(manifest: Manifest, paths: SnapshotPaths) -> Lexical | None:
+    base = paths.base(manifest)
+    return Lexical.open(paths.lexical, base.lexical if base else None) if manifest.lexical else None
+
+
+def _alive(paths: SnapshotPaths, rows: int) -> Mask:
+    """Which rows of a layered store may be found at all."""
+    alive = np.ones(rows, np.bool_)
+    alive[snapshot.open_gone(paths)] = False
+    return alive
 
 
 def _by_row(parts: Mapping[str, Ranked], rows: Rows) -> tuple[list[dict[str, float]], list[dict[str, int]]]:

@@ -58,6 +58,20 @@ class SnapshotPaths:
         """Queries with their exact answers."""
         return self.root / "probes.json"
 
+    @property
+    def versions(self) -> Path:
+        """A number for each document, uint64, that changes when anything of it does."""
+        return self.root / "versions.npy"
+
+    @property
+    def gone(self) -> Path:
+        """Of a delta: the base's document rows that are removed or replaced, int64, ascending."""
+        return self.root / "gone.npy"
+
+    def base(self, manifest: Manifest) -> SnapshotPaths | None:
+        """The whole snapshot that a delta stands on; None for a snapshot that is whole itself."""
+        return SnapshotPaths(self.root.with_name(manifest.base.id)) if manifest.base else None
+
     def field(self, name: str) -> Path:
         """A vector field's directory, which its index fills with the index and the full vectors."""
         return self.root / "vectors" / name
@@ -91,6 +105,16 @@ class LexicalManifest(Struct, frozen=True, kw_only=True):
     language: str
 
 
+class BaseManifest(Struct, frozen=True, kw_only=True):
+    """The whole snapshot that a delta stands on, and how many documents the delta changes of it."""
+
+    id: str
+    checksum: str
+    added: int
+    replaced: int
+    removed: int
+
+
 class FileManifest(Struct, frozen=True):
     """What a file must be."""
 
@@ -101,7 +125,9 @@ class FileManifest(Struct, frozen=True):
 class Manifest(Struct, frozen=True, kw_only=True):
     """All that is known of a snapshot; `digest` names its content, whenever and wherever it was built.
 
-    `checksum` is the sha256 of manifest.json itself, taken with zeros in the place of its 64 digits.
+    `shape` names the settings and encoders that made it: a delta may stand on a snapshot of its own shape.
+    With a `base`, documents, vectors and words are only what differs from that snapshot. `checksum` is the
+    sha256 of manifest.json itself, taken with zeros in the place of its 64 digits.
     """
 
     format: int = FORMAT
@@ -122,6 +148,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     recall: float
     records: dict[str, Any]
     documents: int
+    shape: str = ""
+    base: BaseManifest | None = None
     files: dict[str, FileManifest] = {}
 
 
@@ -213,6 +241,8 @@ def verify(root: Path, told: Callable[[int], object] = bool, *, remember: bool =
                 todo="run 'findling rollback', or build again",
             )
         told(wanted.size)
+    if manifest.base:
+        _fits(manifest, verify(root.with_name(manifest.base.id), told, remember=remember))
     if remember:
         _remember(root, manifest)
     return manifest
@@ -222,10 +252,25 @@ def check(root: Path) -> Manifest:
     """`verify`, but for files that have not been touched since they were last verified here."""
     manifest = read_manifest(root)
     _check_files(root, manifest)
+    if manifest.base:
+        _fits(manifest, check(root.with_name(manifest.base.id)))
     with contextlib.suppress(OSError, ValueError):
         if json.loads(_memory(root).read_text()) == _touched(root, manifest):
             return manifest
     return verify(root)
+
+
+def _fits(manifest: Manifest, base: Manifest) -> None:
+    if manifest.base and base.checksum != manifest.base.checksum:
+        raise SnapshotError(
+            f"snapshot {manifest.id} stands on another {base.id} than is there", todo="build it again"
+        )
+
+
+def open_gone(paths: SnapshotPaths) -> NDArray[np.int64]:
+    """Of a delta: the base's document rows that nothing may find any more, ascending."""
+    found: NDArray[np.int64] = np.load(paths.gone, allow_pickle=False)
+    return found
 
 
 def open_rows(paths: SnapshotPaths, field: str) -> NDArray[np.int64] | None:

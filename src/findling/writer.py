@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import findling
-from findling import registry, snapshot, storage
+from findling import registry, snapshot, storage, versions
 from findling.catalog import Catalog
 from findling.config import IndexOptions, Settings
 from findling.embeddings import Embeddings, Hashes, hash_halves
@@ -55,6 +55,12 @@ class Draft:
     workspace: Path
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
+    is_delta: bool = False
+
+    def pictures(self) -> list[tuple[str, Embeddings]]:
+        """The columns that hold pictures, and which of these have a vector."""
+        fields = self.settings.vectors.items()
+        return [(options.image, self.embeddings[name]) for name, options in fields if options.image]
 
 
 def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
@@ -62,17 +68,10 @@ def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
 
     `digest` is `digest_of(draft)`. Raises SnapshotError where a text has no vector yet.
     """
-    ids = home.ids()
-    for identity in reversed(ids):
-        try:
-            if home.manifest(identity).digest == digest:
-                known = snapshot.check(home.local(identity))
-                draft.progress.say(f"nothing changed: {identity} holds exactly this")
-                return known
-        except SnapshotError as error:
-            draft.progress.say(f"not used again: {error.what}")
+    if known := same_as(draft, home, digest):
+        return known
     now = datetime.datetime.now(datetime.UTC)
-    identity = snapshot.new_id(digest, now, after=max(ids, default=""))
+    identity = snapshot.new_id(digest, now, after=max(home.ids(), default=""))
     with storage.stage_directory(home.path(identity), last=snapshot.MANIFEST) as aside:
         paths = SnapshotPaths(aside)
         settings = draft.settings
@@ -93,12 +92,27 @@ def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
             recall=settings.index.recall,
             records=draft.records,
             documents=draft.count,
+            shape=shape_digest(draft),
         )
-        _write_documents(draft, paths)
+        write_documents(draft, paths)
+        np.save(paths.versions, versions.of(draft.documents(), draft.pictures(), settings.base))
         lexical = _write_lexical(draft, paths)
         fields = {name: _write_field(draft, paths, name) for name in draft.encoders}
         snapshot.write_probes(paths, list(_probes(paths, fields)))
         return snapshot.seal(aside, msgspec.structs.replace(manifest, fields=fields, lexical=lexical))
+
+
+def same_as(draft: Draft, home: Catalog, digest: str) -> Manifest | None:
+    """The snapshot that holds exactly this, if there is one and it is whole."""
+    for identity in reversed(home.ids()):
+        try:
+            if home.manifest(identity).digest == digest:
+                known = snapshot.check(home.local(identity))
+                draft.progress.say(f"nothing changed: {identity} holds exactly this")
+                return known
+        except SnapshotError as error:
+            draft.progress.say(f"not used again: {error.what}")
+    return None
 
 
 def choose_kind(options: IndexOptions, count: int) -> str:
@@ -109,9 +123,15 @@ def choose_kind(options: IndexOptions, count: int) -> str:
     return "exact" if count <= _EXACT_UNTIL else "graph"
 
 
+def shape_digest(draft: Draft) -> str:
+    """A name for the settings and encoders that shape a snapshot."""
+    shape = json.dumps(shape_of(draft.settings, draft.encoders), sort_keys=True)
+    return hashlib.sha256(shape.encode()).hexdigest()
+
+
 def digest_of(draft: Draft) -> str:
     """What decides a snapshot's content: documents, encoders, which vectors there are, what shapes it."""
-    digest = hashlib.sha256(json.dumps(shape_of(draft.settings, draft.encoders), sort_keys=True).encode())
+    digest = hashlib.sha256(shape_digest(draft).encode())
     for batch in _even(draft.documents()):
         digest.update(batch.serialize())
     for name in draft.encoders:
@@ -150,7 +170,8 @@ def _whole(table: pa.Table) -> pa.RecordBatch:
     return table.combine_chunks().take(pa.array(range(len(table)), pa.int64())).to_batches()[0]
 
 
-def _write_documents(draft: Draft, paths: SnapshotPaths) -> None:
+def write_documents(draft: Draft, paths: SnapshotPaths) -> None:
+    """The columns that documents keep, in row order."""
     columns = ["id", *(name for name in draft.settings.document.columns if name != "id")]
     with draft.progress.task("documents", draft.count, "documents") as task:
 
@@ -170,17 +191,21 @@ def _write_lexical(draft: Draft, paths: SnapshotPaths) -> LexicalManifest | None
     weights = {name: options.weights.get(name, 1.0) for name in options.input}
     weights = {name: weight for name, weight in weights.items() if weight > 0}
     with draft.progress.task("lexical", draft.count, "documents") as task:
-
-        def rows() -> Iterator[dict[str, str]]:
-            for batch in draft.documents():
-                by_column = {name: texts_of(batch, [name]) for name in weights}
-                for texts in zip(*by_column.values(), strict=True):
-                    yield dict(zip(by_column, texts, strict=True))
-                task.advance(batch.num_rows)
-
-        Lexical.build(rows(), paths.lexical, weights, options.language)
+        texts = lexical_texts(draft, list(weights), task.advance)
+        Lexical.build(texts, paths.lexical, weights, options.language)
     draft.seconds["lexical"] = time.perf_counter() - started
     return LexicalManifest(input=options.input, weights=weights, language=options.language)
+
+
+def lexical_texts(
+    draft: Draft, columns: list[str], advance: Callable[[int], object] = bool
+) -> Iterator[dict[str, str]]:
+    """What the lexical side reads of each document."""
+    for batch in draft.documents():
+        by_column = {name: texts_of(batch, [name]) for name in columns}
+        for texts in zip(*by_column.values(), strict=True):
+            yield dict(zip(by_column, texts, strict=True))
+        advance(batch.num_rows)
 
 
 def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest:
@@ -190,7 +215,7 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
     directory.mkdir(parents=True)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=draft.workspace, prefix="gather-") as aside:
-        vectors = _gather(draft, paths, name, Path(aside) / "vectors.npy")
+        vectors = gather(draft, paths, name, Path(aside) / "vectors.npy")
         storage.check_room(directory, vectors.nbytes)
         kind = choose_kind(draft.settings.index, len(vectors))
         index_class = registry.load("index", kind)
@@ -239,10 +264,15 @@ def _wanted(draft: Draft, name: str) -> Hashes:
     return hash_halves([content_hash(text) for block in texts for text in block])
 
 
-def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArray[np.float16]:
-    """A field's vectors in row order, mapped from the file `aside`; rows.npy tells whose they are."""
+def gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArray[np.float16]:
+    """A field's vectors in row order, mapped from the file `aside`; rows.npy tells whose they are.
+
+    Raises SnapshotError where a text has no vector, or no document has any; a delta may have none.
+    """
     wanted = _wanted(draft, name)
     shape = (len(wanted), draft.encoders[name].spec.dim)
+    if not len(wanted):
+        return np.empty(shape, np.float16)
     vectors = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
     with aside.open("r+b") as file:  # a mapped file that outgrows its disk would end this process
         os.posix_fallocate(file.fileno(), 0, file.seek(0, os.SEEK_END))
@@ -257,7 +287,7 @@ def _gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArr
             todo="run: findling build --only embed,index,publish",
         )
     rows = np.flatnonzero(found)
-    if not len(rows):
+    if not len(rows) and not draft.is_delta:
         raise SnapshotError(
             f"no document has anything to embed for {name!r}",
             todo=f"check vectors.{name} and failures/embed-{name}.jsonl, or leave it out",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import Running, serving
 
 import small
 from findling import build, config
-from running import Running, serving
 
 
 @pytest.fixture(scope="session")

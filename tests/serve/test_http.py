@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
+from running import Running, command, serving
 
 import small
-from running import Running, command, serving
 from findling import build, config
 from findling.serve import openapi, requests
 

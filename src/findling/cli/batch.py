@@ -35,12 +35,21 @@ def build(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what could not be embedded before.")
     ] = False,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Write only what differs from the live snapshot.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build a snapshot from the source, and publish it."""
     stages = _stages(only)
     report = builder.build(
-        settings_of(config), engine, stages, limit, retry_failed=retry_failed, progress=progress()
+        settings_of(config),
+        engine,
+        stages,
+        limit,
+        retry_failed=retry_failed,
+        incremental=incremental,
+        progress=progress(),
     )
     if as_json:
         print_json(dataclasses.asdict(report))
@@ -80,6 +89,7 @@ def _row(catalog: Catalog, identity: str, current: bool) -> dict[str, Any]:
         "documents": manifest.documents,
         "bytes": sum(file.size for file in manifest.files.values()),
         "recall_at_10": {name: field.recall_at_10 for name, field in manifest.fields.items()},
+        "base": manifest.base and manifest.base.id,
         "current": current,
     }
 

@@ -15,20 +15,33 @@ Mask = NDArray[np.bool_]
 Params = Mapping[str, Any]
 
 
-class Index(Protocol):
-    """Nearest neighbours by inner product (the cosine, as vectors are normalised).
-
-    `build` writes files into a directory and `open` maps them, so that processes share one copy. Nothing
-    is changed by a search: parameters come with the call.
-    """
-
-    sweep: ClassVar[Sequence[Params]]
-    """Search parameters worth measuring, from fast to thorough."""
+class Searchable(Protocol):
+    """An index that is open. Nothing is changed by a search: parameters come with the call."""
 
     @property
     def vectors(self) -> NDArray[np.float16]:
         """The (n, dim) vectors themselves, as kept."""
         ...
+
+    def search(
+        self, vectors: Vectors, k: int, params: Params, mask: Mask | None = None
+    ) -> tuple[Rows, Vectors]:
+        """The best k rows for each of (q, dim) vectors: rows (q, k) and scores (q, k), best first.
+
+        `mask` (n,) says which rows may be found. Where fewer than k exist, rows end in -1 and scores in
+        -inf. Thread-safe.
+        """
+        ...
+
+
+class Index(Searchable, Protocol):
+    """Nearest neighbours by inner product (the cosine, as vectors are normalised).
+
+    `build` writes files into a directory and `open` maps them, so that processes share one copy.
+    """
+
+    sweep: ClassVar[Sequence[Params]]
+    """Search parameters worth measuring, from fast to thorough."""
 
     @classmethod
     def build(cls, vectors: NDArray[np.floating[Any]], path: Path, params: Params) -> None:
@@ -41,14 +54,4 @@ class Index(Protocol):
     @classmethod
     def open(cls, path: Path) -> Self:
         """The index in `path`, mapped."""
-        ...
-
-    def search(
-        self, vectors: Vectors, k: int, params: Params, mask: Mask | None = None
-    ) -> tuple[Rows, Vectors]:
-        """The best k rows for each of (q, dim) vectors: rows (q, k) and scores (q, k), best first.
-
-        `mask` (n,) says which rows may be found. Where fewer than k exist, rows end in -1 and scores in
-        -inf. Thread-safe.
-        """
         ...
