@@ -153,6 +153,14 @@ def build(
     return report
 
 
+def documents(settings: Settings, progress: Progress | None = None) -> Shards:
+    """The documents of the source as it stands, extracted unless they are there already."""
+    build(settings, only=("extract",), progress=progress)
+    splits = open_source(settings).splits()
+    with workplace(settings, Catalog.of(settings), splits, limit=None) as work:
+        return work.documents
+
+
 def open_source(settings: Settings) -> Source:
     """The configured source; it reads nothing yet but what tells its columns."""
     kind = registry.load("source", settings.source_kind)

@@ -96,11 +96,11 @@ def open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path
             f"{field.encoder!r} here is {encoder.spec.id}",
             todo="build again, or install the same weights",
         )
-    index, rows = _open_index(manifest, paths, name)
+    index, rows = open_index(manifest, paths, name)
     return VectorField(name, index, rows, encoder, field.search)
 
 
-def _open_index(manifest: Manifest, paths: SnapshotPaths, name: str) -> tuple[Searchable, Rows | None]:
+def open_index(manifest: Manifest, paths: SnapshotPaths, name: str) -> tuple[Searchable, Rows | None]:
     """A field's index, and the document row of each of its vectors where that is not the same."""
     kind, base = manifest.fields[name].kind, paths.base(manifest)
     rows = snapshot.open_rows(paths, name)
