@@ -1,0 +1,60 @@
+"""The template for AWS: what the linter of CloudFormation says, and what a build there may do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "aws" / "findling.yaml"
+pytestmark = pytest.mark.needs("cfnlint")
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    from cfnlint.decode import cfn_yaml
+
+    found: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))["Resources"]
+    return found
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    linter = Path(sys.executable).with_name("cfn-lint")
+    command = [str(linter), "--include-checks", "I", "--", str(TEMPLATE)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_a_build_may_use_the_bucket_and_nothing_else(resources: dict[str, Any]) -> None:
+    (policy,) = resources["ExecutionRole"]["Properties"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    actions = {
+        a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
+    }
+    assert actions == {
+        "s3:ListBucket",
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:DeleteObject",
+        "s3:AbortMultipartUpload",
+    }
+    bucket = [{"Fn::GetAtt": ["Bucket", "Arn"]}, {"Fn::Sub": "${Bucket.Arn}/*"}]
+    assert all(statement["Resource"] in bucket for statement in statements)
+    assert "ManagedPolicyArns" not in resources["ExecutionRole"]["Properties"]
+
+
+def test_only_fetching_pictures_opens_the_network(resources: dict[str, Any]) -> None:
+    outward = {"AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::EIP", "AWS::EC2::Route"}
+    found = {name: r for name, r in resources.items() if r["Type"] in outward}
+    assert len(found) == 5
+    assert all(resource["Condition"] == "Fetching" for resource in found.values())
+
+
+def test_the_application_stops_by_itself_and_is_bounded(resources: dict[str, Any]) -> None:
+    application = resources["Application"]["Properties"]
+    assert application["AutoStopConfiguration"]["Enabled"] is True
+    assert {"Cpu", "Memory", "Disk"} == set(application["MaximumCapacity"])
