@@ -30,6 +30,9 @@ DETAIL_LENGTH = 2000
 _TAB, _BREAK, _RETURN, _BACKSLASH, _CLOSE = 9, 10, 13, 92, 125
 _MOST_YEARS = 200
 _BLOCK_BYTES = 8 << 20
+_RARE_FIRST = "jqzxmfvw_chdbpglukyranitsoe"
+"""Letters from rare to common in a dump: RE2 looks for a pattern's first byte, best for a rare one."""
+
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
@@ -37,10 +40,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Hint:
-    """What a line must hold (an RE2 pattern) to pass the part of the filter that `reason` tells."""
+    """What a line must hold (one of some RE2 patterns) to pass the part of the filter that `reason` tells."""
 
     reason: str
-    pattern: str
+    patterns: tuple[str, ...]
 
 
 CHECKED = ("year", "pages", "language", "fiction", "juvenile")
@@ -137,30 +140,37 @@ def sift(lines: pa.Array, kind: bytes, hints: Iterable[Hint]) -> tuple[pa.Array,
     be told), or if it holds an escape such as \\u0065, behind which ASCII may hide.
     """
     drops: list[Drop] = []
+    must: npt.NDArray[np.bool_] | None = None
     for hint in hints:
-        might = pc.match_substring_regex(lines, hint.pattern)
-        cannot = len(lines) - might.true_count
-        if not cannot:
+        kept = _holding(lines, hint.patterns)
+        if kept.all():
             continue
-        kept = might.to_numpy(zero_copy_only=False).copy()
-        refused = np.flatnonzero(~kept)
-        kept[refused[_must_be_parsed(lines, refused, kind)]] = True
+        must = _must_be_parsed(lines, kind) if must is None else must
+        kept |= must
         if cannot := len(kept) - int(np.count_nonzero(kept)):
             drops.append(Drop(hint.reason, cannot))
-            lines = lines.filter(pa.array(kept))
+            lines, must = lines.filter(pa.array(kept)), must[kept]
     return lines, drops
 
 
-def _must_be_parsed(lines: pa.Array, chosen: Positions, kind: bytes) -> npt.NDArray[np.bool_]:
-    """Which of the chosen lines have to be looked at, whatever they do not hold."""
+def _holding(lines: pa.Array, patterns: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Which lines hold one of the patterns; several go faster one by one than as alternatives in one."""
+    held = np.zeros(len(lines), np.bool_)
+    for pattern in patterns:
+        held |= pc.match_substring_regex(lines, pattern).to_numpy(zero_copy_only=False)
+    return held
+
+
+def _must_be_parsed(lines: pa.Array, kind: bytes) -> npt.NDArray[np.bool_]:
+    """Which lines have to be looked at, whatever they do not hold."""
     octets, bounds = octets_of(lines)
-    starts, ends = bounds[:-1][chosen], bounds[1:][chosen]
+    starts, ends = bounds[:-1], bounds[1:]
     told = (kind + b"\t")[-8:]  # one comparison says enough here
     whole = _begins_with(octets, starts + len(kind) + 1 - len(told), ends, told)
     whole &= _ends_with(octets, starts, ends, _BREAK) & _ends_with(octets, starts, ends - 1, _CLOSE)
     must: npt.NDArray[np.bool_] = ~whole
     if _has_escapes(octets):
-        must |= np.isin(chosen, _lines_with_escapes(octets, bounds[1:]))
+        must[_lines_with_escapes(octets, bounds[1:])] = True
     return must
 
 
@@ -174,12 +184,12 @@ def _has_escapes(octets: Octets) -> bool:
 def hints(where: Where, early: frozenset[str], present: int) -> list[Hint]:
     """What the filter's parts imply for the bytes of a line, the most telling first."""
     found = [
-        Hint(f"where: {part.sql}", pattern)
+        Hint(f"where: {part.sql}", patterns)
         for part in where.parts
-        if part.columns <= early and (pattern := _implied(part, present))
+        if part.columns <= early and (patterns := _implied(part, present))
     ]
-    order = ("publish_date", "languages", "number_of_pages")
-    return sorted(found, key=lambda hint: [name not in hint.pattern for name in order])
+    order = [_key(name) for name in ("publish_date", "languages", "number_of_pages")]
+    return sorted(found, key=lambda hint: [not hint.patterns[0].startswith(key) for key in order])
 
 
 def checks(where: Where, early: frozenset[str]) -> list[Check]:
@@ -203,35 +213,44 @@ def _bare_name(sql: str) -> str:
     return sql.strip('"').lower()
 
 
-def _implied(part: Any, present: int) -> str | None:
-    """A pattern that every line that passes the part holds, if the part is of a kind that has one.
-
-    Keys are looked for without their first quote: RE2 is twice as fast at finding a letter that is rarer.
-    """
-    headings = {"fiction": fields.FICTION_HINT, "juvenile": fields.JUVENILE_HINT}.get(_bare_name(part.sql))
-    if headings:
-        return f"(?i){headings}"
+def _implied(part: Any, present: int) -> tuple[str, ...]:
+    """Patterns of which every line that passes the part holds one, if the part is of a kind that has some."""
+    words = {"fiction": fields.FICTION_HINT, "juvenile": fields.JUVENILE_HINT}.get(_bare_name(part.sql))
+    if words:
+        return _heading_holding("subjects", words), _heading_holding("genres", words)
     bound = part.bound
     if bound is None:
-        return None
-    value, pattern = bound.value, None
+        return ()
+    value = bound.value
     if bound.column == "year" and isinstance(value, (int, float)):
         passes = _OPERATORS[bound.op]
         years = [year for year in range(fields.FIRST_YEAR, present + 1) if passes(year, value)]
-        pattern = _date_holding(years) if 0 < len(years) <= _MOST_YEARS else None
-    elif bound.column == "pages" and isinstance(value, (int, float)):
-        pattern = _pages_of(bound.op, value)
-    elif bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(value)):
-        pattern = 'languages"' + _usual(': [{"key": "', rf'[^"]*(?i:{value})')
-    return pattern
+        return (_date_holding(years),) if 0 < len(years) <= _MOST_YEARS else ()
+    if bound.column == "pages" and isinstance(value, (int, float)):
+        return _pages_of(bound.op, value)
+    if bound.column == "language" and bound.op == "=" and re.fullmatch(r"[A-Za-z0-9]+", str(value)):
+        return (_key("languages") + _usual(': [{"key": "', rf'[^"]*(?i:{value})'),)
+    return ()
 
 
-def _pages_of(op: str, value: float) -> str | None:
+def _key(name: str) -> str:
+    """The end of a key, from its rarest letter on, with the quote behind it."""
+    first = min(range(len(name) - 4), key=lambda place: _RARE_FIRST.index(name[place]))
+    return name[first:] + '"'
+
+
+def _heading_holding(name: str, words: str) -> str:
+    """One of the words, an object or an escape before the next key, which the first `":` ends."""
+    return rf'{_key(name)}(?:[^"]|"+[^":])*"*(?:[\\{{]|(?i:{words}))'
+
+
+def _pages_of(op: str, value: float) -> tuple[str, ...]:
     """A number of pages with enough digits, one written in any other way, or a pagination."""
     least = math.floor(value) + 1 if op == ">" else math.ceil(value) if op in {">=", "="} else 0
     if least < 10:
-        return None
-    return rf'number_of_pages"\s*:\s*(?:[^0-9\s]|\d{{{len(str(least))}}}|\d+[.eE])|pagination"'
+        return ()
+    number = rf"{_key('number_of_pages')}\s*:\s*(?:[^0-9\s]|\d{{{len(str(least))}}}|\d+[.eE])"
+    return number, _key("pagination")
 
 
 def _usual(form: str, pattern: str) -> str:
@@ -247,7 +266,7 @@ def _date_holding(years: list[int]) -> str:
     for year in years:
         decades[year // 10] = decades.get(year // 10, "") + str(year % 10)
     numbers = "|".join(f"{decade}[{digits}]" for decade, digits in decades.items())
-    return rf'publish_date"\s*:\s*(?:[^"\s]|"[^"\\]*(?:\\|{numbers}))'
+    return rf'{_key("publish_date")}\s*:\s*(?:[^"\s]|"[^"\\]*(?:\\|{numbers}))'
 
 
 def _lines_with_escapes(octets: Octets, ends: Positions) -> Positions:
