@@ -1,0 +1,194 @@
+"""A build of a small part of the real input, timed: what a plan is made from.
+
+Two parts of different size are built, in homes of their own that are thrown away. What takes longer in the
+larger one grows with the input; the rest (starting processes, loading a model, reading a lookup table whole)
+is paid once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import resource
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+
+from findling import build, storage, writer
+from findling.catalog import Catalog
+from findling.config import Settings
+from findling.errors import ConfigError, SourceError
+from findling.progress import Progress, Silent
+from findling.sources.base import Split
+
+STAGES = ("extract", "embed", "index")
+_SHARE = 4  # the smaller part is this many times smaller
+_LOOK = 16 << 20  # bytes of a file in which lines are counted
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one step on this machine: `once`, and `each` for every record read."""
+
+    once: float
+    each: float
+
+    def of(self, records: int) -> float:
+        """Seconds for so many records."""
+        return self.once + self.each * records
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured: `records` are there by estimate, `sampled` were read, `kept` became documents.
+
+    `costs` holds each stage's, on `cores` cores. `raw` is bytes of input for a record; `documents`, `vectors`
+    and `index` are bytes left for a document kept; `memory` is the peak of one process. The input lies in
+    `files`, which are `cuttable` where several workers can read parts of one.
+    """
+
+    records: int
+    sampled: int
+    kept: int
+    cores: int
+    costs: dict[str, Cost]
+    raw: float
+    documents: float
+    vectors: float
+    index: float
+    memory: int
+    files: int
+    cuttable: bool
+
+
+def run(
+    settings: Settings, sample: int, records: int | None = None, progress: Progress | None = None
+) -> Trial:
+    """Build `sample` records of the configured source, and a quarter of them, and see what they cost.
+
+    `records` is how many there are in all; by default that is estimated from the files.
+    """
+    progress = progress or Silent()
+    splits = build.open_source(settings).splits()
+    first = [split for split in splits if split.table == splits[0].table]
+    records = records or estimate(first)
+    few = min(max(sample // _SHARE, 1), records)
+    progress.say(f"about {records:,} records; building {few:,} and {min(sample, records):,} of them")
+    _warm(settings)
+    small = _timed(settings, few)
+    settings = _as_large(settings, small.records["kept"] * records / few)
+    large = _timed(settings, sample)
+    read, kept = large.records["read"], large.records["kept"]
+    more = read - small.records["read"]
+    costs = {stage: _line(small.seconds[stage], large.seconds[stage], read, more or read) for stage in STAGES}
+    paths = {split.path for split in first if split.path}
+    return Trial(
+        records=read if read < sample else records,
+        sampled=read,
+        kept=kept,
+        cores=len(os.sched_getaffinity(0)),
+        costs=costs,
+        raw=sum(map(storage.size, paths)) / records,
+        documents=large.sizes["documents"] / kept,
+        vectors=large.sizes["embeddings"] / kept,
+        index=large.sizes["index"] / kept,
+        memory=_peak(),
+        files=len(paths),
+        cuttable=all(split.length >= 0 for split in first),
+    )
+
+
+def _as_large(settings: Settings, documents: float) -> Settings:
+    """The settings with the kind of index that so many documents get, however few the trial has."""
+    kind = writer.choose_kind(settings.index, round(documents))
+    return msgspec.structs.replace(settings, index=msgspec.structs.replace(settings.index, kind=kind))
+
+
+def estimate(splits: list[Split]) -> int:
+    """About how many records there are: exact for Parquet and pictures, else by the lines in the beginning.
+
+    Raises ConfigError where a source does not tell.
+    """
+    total = 0.0
+    for path in dict.fromkeys(split.path for split in splits):
+        mine = [split for split in splits if split.path == path]
+        if path.endswith(".parquet"):
+            with storage.open_read(path) as file:
+                total += pq.ParquetFile(file).metadata.num_rows
+        elif path and storage.exists(path) and not path.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+            total += _lines(path)
+        elif all(split.length >= 0 for split in mine):
+            total += sum(split.length for split in mine)
+        else:
+            raise ConfigError("how many records there are cannot be told", todo="name it: --records 1000000")
+    return max(round(total), 1)
+
+
+def _lines(path: str) -> float:
+    """The lines of a file, from how many there are in its beginning."""
+    size = storage.size(path)
+    with storage.open_read(path) as file:
+        if not path.endswith(".gz"):
+            content = file.read(_LOOK)
+            return content.count(b"\n") * size / max(len(content), 1)
+        unpacked = gzip.GzipFile(fileobj=file)
+        content = unpacked.read(_LOOK)
+        whole = len(content) < _LOOK
+        return content.count(b"\n") * (1 if whole else size / max(file.tell(), 1))
+
+
+@dataclass(frozen=True)
+class _Built:
+    """One trial build: seconds by stage, records by what became of them, and bytes of what it left."""
+
+    seconds: dict[str, float]
+    records: dict[str, int]
+    sizes: dict[str, int]
+
+
+def _timed(settings: Settings, limit: int) -> _Built:
+    """Build the first `limit` records in a home that is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="findling-plan-") as home:
+        trial = msgspec.structs.replace(settings, home=home)
+        try:
+            report = build.build(trial, only=STAGES, limit=limit)
+        except SourceError as error:
+            raise SourceError(
+                f"the first {limit:,} records cannot be built: {error.what}",
+                todo="measure more: --sample 100000",
+            ) from None
+        root = Path(Catalog.of(trial).root)
+        live = root / "snapshots" / str(report.snapshot)
+        sizes = {
+            "documents": _size(live / "documents.arrow") + _size(live / "lexical"),
+            "embeddings": _size(root / "embeddings"),
+            "index": _size(live / "vectors"),
+        }
+    return _Built({stage: report.seconds[stage] for stage in STAGES}, report.records, sizes)
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _line(small: float, large: float, many: int, more: int) -> Cost:
+    """A stage's cost from two measurements; noise may not make the larger one seem free."""
+    each = max((large - small) / more, large / many / 4)
+    return Cost(max(large - each * many, 0.0), each)
+
+
+def _warm(settings: Settings) -> None:
+    """Convert and load every text encoder once, so that the trial does not pay for it."""
+    for encoder in build.open_encoders(settings).values():
+        if "text" in encoder.spec.modalities:
+            encoder.embed_texts(["findling"])
+
+
+def _peak() -> int:
+    """Bytes of memory that the largest process of the trial held."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return 1024 * max(resource.getrusage(kind).ru_maxrss for kind in kinds)

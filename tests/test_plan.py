@@ -1,0 +1,131 @@
+"""Plans are arithmetic over a trial; a trial is a small build that leaves nothing behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import small
+from findling import config, plan, trial
+from findling.cli import run
+from findling.errors import ConfigError, SourceError
+from findling.sources.base import Split
+
+GB = 1_000_000_000
+
+
+def measured(
+    records: int = 1_000_000, each: float = 0.001, memory: int = GB // 2, files: int = 64
+) -> trial.Trial:
+    costs = {
+        "extract": trial.Cost(1.0, each / 10),
+        "embed": trial.Cost(2.0, each),
+        "index": trial.Cost(0.5, each / 20),
+    }
+    return trial.Trial(
+        records=records,
+        sampled=10_000,
+        kept=5000,
+        cores=2,
+        costs=costs,
+        raw=100.0,
+        documents=200.0,
+        vectors=768.0,
+        index=1300.0,
+        memory=memory,
+        files=files,
+        cuttable=False,
+    )
+
+
+def test_one_machine_takes_what_the_trial_took_in_proportion() -> None:
+    found = plan.plan(measured(), "local")
+    assert found.documents == 500_000
+    assert (found.workers, found.cores, found.dollars) == (1, 2, 0.0)
+    assert found.seconds["embed"] == pytest.approx(1002.0)
+    assert found.seconds["index"] == pytest.approx(0.5 + 50 * 1.5)  # log a million is 1.5 log ten thousand
+    assert found.bytes == {"documents": 100_000_000, "embeddings": 384_000_000, "index": 650_000_000}
+
+
+@given(
+    records=st.integers(1, 10**9),
+    each=st.floats(1e-6, 0.1),
+    hours=st.floats(0.2, 24),
+    platform=st.sampled_from(plan.PLATFORMS),
+)
+def test_a_plan_is_never_silly(records: int, each: float, hours: float, platform: plan.Platform) -> None:
+    found = plan.plan(measured(records, each), platform, hours=hours)
+    assert 1 <= found.partitions <= max(records, 1)
+    assert found.workers >= 1
+    assert found.dollars >= 0
+    assert found.hours * 3600 == pytest.approx(sum(found.seconds.values()), rel=0.01, abs=2)
+
+
+def test_less_time_takes_more_workers_and_a_slower_core_too() -> None:
+    large = measured(50_000_000)
+    slow, fast = (plan.plan(large, "emr-serverless", hours=hours) for hours in (8, 2))
+    assert fast.workers > slow.workers
+    assert fast.hours < 2.1 < slow.hours
+    assert plan.plan(large, "emr-serverless", hours=2, pace=0.5).workers >= 2 * fast.workers - 1
+
+
+def test_a_few_bytes_of_costly_rows_still_use_every_core() -> None:
+    costly = measured(records=10_000, each=1.0)  # pictures to fetch: a megabyte of addresses
+    found = plan.plan(costly, "dataflow", hours=0.5)
+    assert found.partitions >= 3 * found.workers * found.cores
+
+
+def test_a_worker_holds_a_process_on_each_core() -> None:
+    found = plan.plan(measured(memory=5 * GB), "emr-serverless")
+    assert found.memory >= found.cores * 5 * GB
+
+
+def test_files_that_cannot_be_cut_are_told() -> None:
+    assert any("cannot be read in parts" in note for note in plan.plan(measured(files=1), "dataflow").notes)
+
+
+def test_an_unknown_platform_is_told() -> None:
+    with pytest.raises(ConfigError, match="unknown platform 'moon'"):
+        plan.plan(measured(), "moon")  # type: ignore[arg-type] # what a person may type
+
+
+@pytest.mark.parametrize("name", ["lines.txt", "lines.txt.gz"])
+def test_lines_are_estimated_from_the_beginning(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    content = b"".join(b"line %d\n" % n for n in range(3000))
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert trial.estimate([Split("rows", str(path), "a")]) == 3000
+
+
+def test_rows_of_parquet_are_known(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": list(range(77))}), tmp_path / "rows.parquet")
+    assert trial.estimate([Split("rows", str(tmp_path / "rows.parquet"), "a")]) == 77
+
+
+def test_a_source_that_does_not_tell_is_asked_about() -> None:
+    with pytest.raises(ConfigError, match="--records"):
+        trial.estimate([Split("rows", "", "a")])
+
+
+def test_the_verb_measures_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    books = [{**small.BOOKS[n % 7], "id": f"b{n}"} for n in range(200)]
+    file = small.write(tmp_path, books)
+    assert run(["plan", "-c", str(file), "--sample", "80", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["trial"]["records"], told["trial"]["sampled"]) == (200, 80)
+    assert [each["platform"] for each in told["plans"]] == list(plan.PLATFORMS)
+    assert told["plans"][0]["documents"] == 200
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_sample_of_which_nothing_is_kept_is_told(tmp_path: Path) -> None:
+    text = small.CONFIG.replace("[document]", '[filter]\nwhere = "year > 3000"\n[document]')
+    with pytest.raises(SourceError, match="--sample"):
+        trial.run(config.load(small.write(tmp_path, config=text)), 8)
