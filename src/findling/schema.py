@@ -63,11 +63,13 @@ def without_drops(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Drop]]:
     """The rows that go on, without bookkeeping, and the drops told so far."""
     if REASON not in batch.schema.names:
         return batch, []
-    plain = [name for name in batch.schema.names if name not in BOOKKEEPING.names]
     dropped = batch.column(REASON).is_valid()
-    drops = list(_drops(batch.filter(dropped)))
-    kept = batch.filter(pc.invert(dropped)) if drops else batch
-    return kept.select(plain), drops
+    drops = list(_drops(batch.select(BOOKKEEPING.names).filter(dropped)))
+    rows = batch.select([name for name in batch.schema.names if name not in BOOKKEEPING.names])
+    kept = len(rows) - len(drops)
+    if dropped.slice(kept).true_count == len(drops):  # at the end, where `with_drops` puts them
+        return rows.slice(0, kept), drops
+    return rows.filter(pc.invert(dropped)), drops
 
 
 def _drops(tallies: pa.RecordBatch) -> Iterator[Drop]:

@@ -99,6 +99,34 @@ def test_a_split_that_was_cut_goes_on_in_the_same_cuts(
     assert numbers(again) == list(range(48))
 
 
+@dataclass(frozen=True)
+class Watching:
+    """A step that notes how many files lie in a directory."""
+
+    watched: str
+    told: str
+
+    def open(self) -> BatchFunction:
+        def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+            Path(self.told, str(len(os.listdir(self.watched)))).touch()
+            return batch
+
+        return run
+
+
+@pytest.mark.usefixtures("eager")
+def test_files_that_hand_batches_over_are_filled_again(
+    engine: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_UNIT_BYTES", 1)
+    told, handed = tmp_path / "told", engine.workspace / "handed"
+    told.mkdir()
+    out = engine.run(Numbers(1, 40), [Watching(str(handed), str(told))], str(tmp_path / "out"))
+    assert numbers(out) == list(range(160))
+    assert 1 <= max(map(int, os.listdir(told))) <= 5, "for two workers four wait, and one is being filled"
+    assert os.listdir(handed) == []
+
+
 def test_what_is_done_is_not_read_again(engine: Local, tmp_path: Path) -> None:
     for shape in (Numbers(4), Numbers(1, 4)):
         out = str(tmp_path / f"out-{shape.count}")

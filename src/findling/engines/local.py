@@ -27,7 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from findling import schema, storage
+from findling.engines import handover
 from findling.engines.base import DROPS, Shards, as_stored
+from findling.engines.handover import Rooms
 from findling.errors import FindlingError, StorageError
 from findling.progress import Progress, Silent
 from findling.schema import BOOKKEEPING, Drop
@@ -129,10 +131,10 @@ class Local:
             else _units(work, source, splits, done)
         )
         for function, arguments in self._here(units, splits, advance):
-            with self._working() as pool:
-                futures = {self._submit(pool, function, arguments)}
+            with self._working() as pool, Rooms(self.workspace / "handed") as rooms:
+                futures = {self._submit(pool, rooms, function, arguments)}
                 for later, others in units:
-                    futures.add(self._submit(pool, later, others))
+                    futures.add(self._submit(pool, rooms, later, others))
                     while len(futures) >= 2 * self.workers:
                         futures = _collect(futures, advance)
                 while futures:
@@ -142,19 +144,20 @@ class Local:
                 storage.write_bytes(storage.join(work.out, _DONE, split.name), b"")
 
     def _submit(
-        self, pool: ProcessPoolExecutor, function: Callable[..., int], arguments: tuple[Any, ...]
+        self,
+        pool: ProcessPoolExecutor,
+        rooms: Rooms,
+        function: Callable[..., int],
+        arguments: tuple[Any, ...],
     ) -> Future[int]:
         """Hand a task to a worker; batches go by a file that it maps, which is faster than through a pipe."""
         if function is not _unit:
             return pool.submit(function, *arguments)
         work, name, batches, size = arguments
-        path = self.workspace / "handed" / f"{work.run}-{name}.arrow"
-        with storage.explained(str(path), "write"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, batches[0].schema) as stream:
-                for batch in batches:
-                    stream.write_batch(batch)
-        return pool.submit(_handed, work, name, str(path), size)
+        path = rooms.fill(batches)
+        future = pool.submit(_handed, work, name, str(path), size)
+        future.add_done_callback(lambda _: rooms.leave(path))
+        return future
 
     def _here(self, units: Iterator[_Unit], splits: list[Split], advance: Any) -> Iterator[_Unit]:
         """Do units in this process while that ends before workers would have started; gives the next one.
@@ -306,10 +309,9 @@ def _unit(work: _Work, name: str, batches: list[pa.RecordBatch], size: int) -> i
 
 
 def _handed(work: _Work, name: str, path: str, size: int) -> int:
-    """The same for a part that lies in a file, which is then gone."""
-    with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
-        _write(work, name, iter(stream))
-    Path(path).unlink()
+    """The same for a part that was handed over."""
+    with handover.received(path) as batches:
+        _write(work, name, batches)
     return size
 
 
@@ -373,15 +375,21 @@ def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
         contextlib.ExitStack() as written,
     ):
         writer: pq.ParquetWriter | None = None
+        gathered: list[pa.RecordBatch] = []
         for batch in batches:
             kept, told = schema.without_drops(step(batch))
             kept = as_stored(kept)
             drops += told
+            gathered.append(kept)
             if writer is None:
                 writer = written.enter_context(pq.ParquetWriter(file, kept.schema, compression="zstd"))
-            writer.write_batch(kept)
+            if sum(map(len, gathered)) >= _UNIT_ROWS:
+                writer.write_table(pa.Table.from_batches(gathered))
+                gathered = []
         if writer is None:
             raise FindlingError(f"{name} gave no batch, not even an empty one")
+        if gathered:
+            writer.write_table(pa.Table.from_batches(gathered))
         written.close()
         if drops:
             beside = storage.join(work.out, DROPS, f"{name}.parquet")
