@@ -22,6 +22,7 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("source", "wikipedia"): Entry("findling.sources.wikipedia:Wikipedia"),
     ("source", "table"): Entry("findling.sources.table:Table"),
     ("source", "images"): Entry("findling.sources.images:Images"),
+    ("source", "bigquery"): Entry("findling.sources.bigquery:BigQuery", "gcp"),
     ("encoder", "hashing"): Entry("findling.encoders.hashing:Hashing"),
     ("encoder", "minilm"): Entry("findling.encoders.bert:Bert", preset="minilm"),
     ("encoder", "bge-small"): Entry("findling.encoders.bert:Bert", preset="bge-small"),

@@ -84,7 +84,7 @@ def run(
     read, kept = large.records["read"], large.records["kept"]
     more = read - small.records["read"]
     costs = {stage: _line(small.seconds[stage], large.seconds[stage], read, more or read) for stage in STAGES}
-    paths = {split.path for split in first if split.path}
+    paths = {split.path for split in first if split.path and not split.version}
     return Trial(
         records=read if read < sample else records,
         sampled=read,
@@ -118,7 +118,7 @@ def estimate(splits: list[Split]) -> int:
         if path.endswith(".parquet"):
             with storage.open_read(path) as file:
                 total += pq.ParquetFile(file).metadata.num_rows
-        elif path and storage.exists(path) and not path.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+        elif path and not mine[0].version and not path.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
             total += _lines(path)
         elif all(split.length >= 0 for split in mine):
             total += sum(split.length for split in mine)

@@ -139,10 +139,19 @@ def _fingerprint(settings: Settings, splits: list[Split], limit: int | None) -> 
         "where": settings.filter.where,
         "columns": needed_columns(settings),
         "limit": limit,
-        "splits": [[split.table, split.path, split.start, split.length] for split in splits],
-        "versions": {path: storage.version(path) for path in sorted({s.path for s in splits if s.path})},
+        "splits": [[split.table, _place(split), split.start, split.length] for split in splits],
+        "versions": {_place(split): _version(split) for split in splits if split.path},
     }
     return _named(made_from)
+
+
+def _place(split: Split) -> str:
+    """Where a split reads, by a name that stays; a stream has another each time."""
+    return split.name if split.version else split.path
+
+
+def _version(split: Split) -> str:
+    return split.version or storage.version(split.path)
 
 
 def _named(made_from: Any) -> str:

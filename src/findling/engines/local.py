@@ -331,7 +331,7 @@ def _is_much(splits: list[Split]) -> bool:
     """Whether so much is known to be there, if only by the size of files that are read whole."""
     if not _in_bytes(splits):
         return (_total(splits) or 0) > _MANY_ROWS
-    files = [split.path for split in splits if split.length < 0 and split.path]
+    files = [split.path for split in splits if split.length < 0 and split.path and not split.version]
     return sum(map(storage.size, files)) + sum(max(s.length, 0) for s in splits) > _UNIT_BYTES
 
 

@@ -21,7 +21,8 @@ BatchFunction = Callable[[pa.RecordBatch], pa.RecordBatch]
 class Split:
     """A unit of reading: `length` bytes of `path` from `start` (-1: all of it), for one of a source's tables.
 
-    `name` names the shard that comes of it: stable between runs, and a file name as it stands.
+    `name` names the shard that comes of it: stable between runs, and a file name as it stands. Where `path`
+    is no file, `version` changes when what it gives does.
     """
 
     table: str
@@ -29,6 +30,7 @@ class Split:
     name: str
     start: int = 0
     length: int = -1
+    version: str = ""
 
 
 class Dataset(Protocol):
