@@ -391,6 +391,7 @@ def _checked(settings: Settings, source: Source) -> Where:
 def _check_names(settings: Settings, engine: str) -> None:
     """What is looked up late is known early, before hours of work."""
     registry.find("engine", engine)
+    registry.find("store", settings.store_kind)
     if settings.index.kind != "auto":
         registry.find("index", settings.index.kind)
     if settings.lexical:

@@ -125,6 +125,7 @@ class Settings(Options, frozen=True):
     vectors: dict[str, VectorOptions] = {}
     lexical: LexicalOptions | None = None
     fetch: dict[str, Any] = {}
+    store: dict[str, Any] = {}
     index: IndexOptions = IndexOptions()
     rank: RankOptions = RankOptions()
     serve: ServeOptions = ServeOptions()
@@ -139,6 +140,16 @@ class Settings(Options, frozen=True):
     def source_options(self) -> dict[str, Any]:
         """The source's own keys."""
         return {key: value for key, value in self.source.items() if key != "kind"}
+
+    @property
+    def store_kind(self) -> str:
+        """The registered name of the store of documents."""
+        return str(self.store.get("kind", "arrow"))
+
+    @property
+    def store_options(self) -> dict[str, Any]:
+        """The store's own keys."""
+        return {key: value for key, value in self.store.items() if key != "kind"}
 
     def path(self, value: str) -> str:
         """A path of the configuration, from the directory of its file."""

@@ -29,7 +29,7 @@ from findling.indexes.base import Index
 from findling.indexes.scan import score
 from findling.lexical import Lexical
 from findling.snapshot import BaseManifest, FieldManifest, Manifest, Probe, SnapshotPaths
-from findling.stores.arrow import ArrowStore
+from findling.stores.mapped import open_documents
 from findling.writer import Draft
 
 LARGEST = 0.1  # of the base's documents; a larger delta is folded in by a full build
@@ -80,7 +80,7 @@ def compare(draft: Draft, home: Catalog) -> Changes | str:
 
 
 def _compared(draft: Draft, base: Manifest, paths: SnapshotPaths) -> Changes:
-    known = ArrowStore.open(paths.documents).column("id").cast(pa.large_string())
+    known = open_documents(paths.documents).column("id").cast(pa.large_string())
     before = np.load(paths.versions, mmap_mode="r", allow_pickle=False)
     now = versions.of(draft.documents(), draft.pictures(), draft.settings.base)
     ids = [batch.column("id").cast(pa.large_string()) for batch in draft.documents()]
@@ -169,7 +169,7 @@ def _write_field(small: Draft, changes: Changes, paths: SnapshotPaths, name: str
 
 def _probes(changes: Changes, paths: SnapshotPaths) -> Iterator[Probe]:
     """The base's questions, answered anew by what is left of each answer and by the delta."""
-    old, new = ArrowStore.open(changes.paths.documents), ArrowStore.open(paths.documents)
+    old, new = open_documents(changes.paths.documents), open_documents(paths.documents)
     gone = {int(row) for row in changes.gone}
     opened: dict[str, tuple[Index, Index, NDArray[np.int64] | None, NDArray[np.int64] | None]] = {}
     for probe in snapshot.read_probes(changes.paths):

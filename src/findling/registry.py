@@ -36,6 +36,7 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("index", "exact"): Entry("findling.indexes.exact:Exact"),
     ("index", "graph"): Entry("findling.indexes.faiss:Graph"),
     ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),
+    ("store", "datastore"): Entry("findling.stores.datastore:DatastoreStore", "gcp"),
     ("engine", "local"): Entry("findling.engines.local:Local"),
 }
 

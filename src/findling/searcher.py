@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from findling import fusion, snapshot, where
+from findling import fusion, registry, snapshot, where
 from findling.config import LEXICAL, RankOptions
 from findling.encoders.base import Vectors
 from findling.errors import EncoderError, NotFound, QueryError, SnapshotError
@@ -34,7 +34,6 @@ from findling.records import (
     Query,
 )
 from findling.snapshot import Manifest, SnapshotPaths
-from findling.stores.arrow import ArrowStore
 from findling.stores.layered import LayeredStore, Readable
 
 _DEEPER = 10  # how much larger the next pool of candidates is
@@ -269,8 +268,12 @@ class Searcher:
 
 def open_store(manifest: Manifest, paths: SnapshotPaths) -> Readable:
     """The documents of a snapshot, those of its base among them."""
-    own, base = ArrowStore.open(paths.documents), paths.base(manifest)
-    return LayeredStore(ArrowStore.open(base.documents), own, snapshot.open_gone(paths)) if base else own
+    kind, options = registry.load("store", manifest.store), manifest.store_options
+    own: Readable = kind.open(paths.documents, options)
+    base = paths.base(manifest)
+    if base is None:
+        return own
+    return LayeredStore(kind.open(base.documents, options), own, snapshot.open_gone(paths))
 
 
 def _open_lexical(manifest: Manifest, paths: SnapshotPaths) -> Lexical | None:

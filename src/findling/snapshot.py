@@ -149,6 +149,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     records: dict[str, Any]
     documents: int
     shape: str = ""
+    store: str = "arrow"
+    store_options: dict[str, Any] = {}
     base: BaseManifest | None = None
     files: dict[str, FileManifest] = {}
 

@@ -31,7 +31,7 @@ from findling.lexical import Lexical
 from findling.progress import Progress
 from findling.snapshot import FieldManifest, LexicalManifest, Manifest, Probe, SnapshotPaths
 from findling.steps import content_hash, picture_keys, texts_of
-from findling.stores.arrow import ArrowStore
+from findling.stores.mapped import open_documents
 
 _PROBES = 16
 _EXACT_UNTIL = 20_000  # documents; up to here brute force answers in about a millisecond
@@ -93,6 +93,8 @@ def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
             records=draft.records,
             documents=draft.count,
             shape=shape_digest(draft),
+            store=settings.store_kind,
+            store_options=settings.store_options,
         )
         write_documents(draft, paths)
         np.save(paths.versions, versions.of(draft.documents(), draft.pictures(), settings.base))
@@ -143,6 +145,7 @@ def shape_of(settings: Settings, encoders: Mapping[str, Encoder]) -> dict[str, A
     """The settings and encoders that decide what a snapshot makes of its documents."""
     return {
         "document": msgspec.to_builtins(settings.document),
+        "store": settings.store,
         "lexical": msgspec.to_builtins(settings.lexical),
         "index": msgspec.to_builtins(settings.index),
         "vectors": msgspec.to_builtins(settings.vectors),
@@ -180,7 +183,8 @@ def write_documents(draft: Draft, paths: SnapshotPaths) -> None:
                 yield batch.select(columns)
                 task.advance(batch.num_rows)
 
-        ArrowStore.write(kept(), paths.documents)
+        store = registry.load("store", draft.settings.store_kind)
+        store.write(kept(), paths.documents, draft.settings.store_options)
 
 
 def _write_lexical(draft: Draft, paths: SnapshotPaths) -> LexicalManifest | None:
@@ -328,7 +332,7 @@ def _spread(draft: Draft, columns: list[str], rows: NDArray[np.int64] | None, ma
 
 def _probes(paths: SnapshotPaths, fields: Mapping[str, FieldManifest]) -> Iterator[Probe]:
     """For each vector field some documents with their exact neighbours."""
-    store = ArrowStore.open(paths.documents)
+    store = open_documents(paths.documents)
     for name, field_manifest in fields.items():
         index = registry.load("index", field_manifest.kind).open(paths.field(name))
         rows = snapshot.open_rows(paths, name)

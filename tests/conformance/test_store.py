@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,33 @@ from findling.stores import arrow
 COUNT = 40_000
 
 
-@pytest.fixture(params=["arrow"], scope="module")
-def store(request: pytest.FixtureRequest) -> Any:
-    return registry.load("store", request.param)
+@pytest.fixture(params=["arrow", "datastore"], scope="module")
+def store(request: pytest.FixtureRequest) -> Iterator[Any]:
+    if request.param == "arrow":
+        yield registry.load("store", request.param)
+        return
+    pytest.importorskip("google.cloud.datastore", reason="needs google: the extra gcp")
+    from clouds.datastore_host import DatastoreHost
+
+    host = DatastoreHost()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATASTORE_EMULATOR_HOST", host.address)
+        yield Given(registry.load("store", request.param), {"project": "conformance"})
+    host.close()
+
+
+@dataclass
+class Given:
+    """A store with its options."""
+
+    kind: Any
+    options: dict[str, str]
+
+    def write(self, documents: Any, path: Path) -> int:
+        return int(self.kind.write(documents, path, self.options))
+
+    def open(self, path: Path) -> Any:
+        return self.kind.open(path, self.options)
 
 
 def documents(count: int) -> list[dict[str, Any]]:

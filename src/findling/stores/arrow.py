@@ -1,183 +1,38 @@
-"""Documents in one Arrow file: mapped, uncompressed, the ready-made JSON beside the columns.
-
-The columns serve filters and facets; `_json` is what an answer is joined from. Ids ascend in row order (by
-their UTF-8 bytes, as Arrow sorts), so that a row is found by binary search in the mapped column.
-"""
+"""Documents in one Arrow file: mapped, uncompressed, the ready-made JSON beside the columns."""
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-import msgspec
 import pyarrow as pa
 
-from findling.errors import FindlingError, SnapshotError
+from findling.errors import ConfigError
+from findling.stores.mapped import Mapped, open_table, write
 
-ID, JSON = "id", "_json"
-BATCH_ROWS = 16_384  # every batch but the last, so that a row's place is a shift and a mask
-_SHIFT, _MASK = BATCH_ROWS.bit_length() - 1, BATCH_ROWS - 1
+JSON = "_json"
 
 
-class ArrowStore:
+class ArrowStore(Mapped):
     """The documents of a snapshot by row and by id. Thread-safe; nothing is held but offsets and views."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self._json = _Values(table.column(JSON))
-        self._ids = _Values(table.column(ID))
-        self._first_ids = [self._ids[at] for at in range(0, len(table), BATCH_ROWS)]
+        super().__init__(table, JSON)
 
     @classmethod
-    def write(cls, documents: Iterable[pa.RecordBatch], path: Path) -> int:
-        """Write documents, in order of ascending `id`, to the file `path`; returns how many there were.
-
-        Columns beginning with an underscore are left out. A document's JSON holds `id` and each other
-        column that is not null. Raises FindlingError for ids that are missing, repeated or out of order.
-        """
-        count, last, writer = 0, "", None
-        with pa.OSFile(str(path), "wb") as sink:
-            try:
-                for batch in _evenly(documents):
-                    last = _check_ids(batch, last, count)
-                    ready = pa.array([_encode(row) for row in batch.to_pylist()], pa.large_binary())
-                    whole = batch.append_column(JSON, ready)
-                    if writer is None:
-                        writer = pa.ipc.new_file(sink, whole.schema)
-                    writer.write_batch(whole)
-                    count += batch.num_rows
-                if writer is None:
-                    writer = pa.ipc.new_file(sink, pa.schema([(ID, pa.string()), (JSON, pa.large_binary())]))
-            finally:
-                if writer is not None:
-                    writer.close()
-        return count
+    def write(cls, documents: Iterable[pa.RecordBatch], path: Path, options: Mapping[str, Any] = {}) -> int:
+        """Write documents, in order of ascending `id`, to the file `path`; see `findling.stores.mapped`."""
+        if options:
+            raise ConfigError(f"store: unknown key {next(iter(options))!r}", todo="the arrow store has none")
+        return write(documents, path, JSON, lambda ready: ready)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, options: Mapping[str, Any] = {}) -> Self:  # noqa: ARG003 - it has none
         """The documents in the file `path`, mapped; raises SnapshotError."""
-        try:
-            with pa.memory_map(str(path)) as mapped:
-                table = pa.ipc.open_file(mapped).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise SnapshotError(f"the documents in {path} cannot be opened: {error}") from error
-        if not {ID, JSON} <= set(table.column_names):
-            raise SnapshotError(f"{path} holds no documents: it lacks {ID} or {JSON}")
-        if any(len(chunk) != BATCH_ROWS for chunk in table.column(ID).chunks[:-1]):
-            raise SnapshotError(f"{path} holds batches of other than {BATCH_ROWS} rows")
-        return cls(table)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns that filters and facets may use."""
-        return self._table.drop_columns([JSON]).schema
+        return cls(open_table(path, JSON))
 
     def get_many(self, rows: Sequence[int]) -> list[bytes]:
         """Each row's document as a JSON object, in the order asked; raises IndexError for no such row."""
-        values = self._json
+        values = self.values
         return [values[row] for row in rows]
-
-    def ids(self, rows: Sequence[int]) -> list[str]:
-        """Each row's id, in the order asked; raises IndexError for no such row."""
-        values = self._ids
-        return [values[row].decode() for row in rows]
-
-    def row_of(self, id: str) -> int | None:  # noqa: A002 - the word that everything else uses
-        """The row of a document, or None where there is none of this id."""
-        wanted = id.encode("utf-8", "surrogatepass")
-        part = bisect.bisect_right(self._first_ids, wanted) - 1
-        if part < 0:
-            return None
-        low, high = part << _SHIFT, min((part + 1) << _SHIFT, len(self))
-        row = bisect.bisect_left(self._ids, wanted, low, high)
-        return row if row < high and self._ids[row] == wanted else None
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        """A column for filters and facets, in row order; raises KeyError where there is none."""
-        if name == JSON:
-            raise KeyError(name)
-        return self._table.column(name)
-
-
-class _Values(Sequence[bytes]):
-    """The values of a string or binary column as bytes, straight from the mapped buffers.
-
-    Python objects for whole batches, or one Arrow scalar for each value, would cost ten times as much.
-    """
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self._count = len(column)
-        self._keep = column
-        self._parts = []
-        for chunk in column.chunks:
-            _, offsets, data = chunk.buffers()
-            wide = chunk.type in (pa.large_binary(), pa.large_string())
-            view = memoryview(offsets).cast("B").cast("q" if wide else "i")[chunk.offset :]
-            self._parts.append((view, memoryview(data) if data is not None else memoryview(b"")))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, row: int) -> bytes:  # type: ignore[override] # rows one at a time, no slices
-        row = int(row)  # numpy's integers are slow to shift
-        if not 0 <= row < self._count:
-            raise IndexError(f"row {row} of {self._count}")
-        offsets, data = self._parts[row >> _SHIFT]
-        at = row & _MASK
-        return bytes(data[offsets[at] : offsets[at + 1]])
-
-
-def _evenly(documents: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of BATCH_ROWS, plain columns only, `id` first."""
-    held: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in documents:
-        held.append(_plain(batch))
-        rows += batch.num_rows
-        while rows >= BATCH_ROWS:
-            table = pa.Table.from_batches(held)
-            yield _one_batch(table.slice(0, BATCH_ROWS))
-            held = table.slice(BATCH_ROWS).to_batches()
-            rows -= BATCH_ROWS
-    if rows:
-        yield _one_batch(pa.Table.from_batches(held))
-
-
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    if ID not in batch.schema.names:
-        raise FindlingError(f"documents need a column {ID!r}, but have {', '.join(batch.schema.names)}")
-    names = [ID, *(name for name in batch.schema.names if name != ID and not name.startswith("_"))]
-    columns = []
-    for name in names:
-        column = batch.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        columns.append(column.cast(pa.string()) if name == ID else column)
-    return pa.record_batch(columns, names=names)
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    # Taken row by row: a slice carries its whole batch, and the bytes must not tell how the input was cut.
-    return table.combine_chunks().take(pa.array(range(len(table)))).to_batches()[0]
-
-
-def _check_ids(batch: pa.RecordBatch, last: str, row: int) -> str:
-    """The batch's last id; raises FindlingError unless ids ascend from `last`."""
-    for at, found in enumerate(batch.column(ID).to_pylist(), start=row):
-        if not found:
-            raise FindlingError(f"the document of row {at} has no id")
-        # Code points order as their UTF-8 bytes do.
-        if found <= last:
-            wrong = "is there twice" if found == last else f"comes after {last!r}"
-            raise FindlingError(f"ids must ascend, but {found!r} (row {at}) {wrong}")
-        last = found
-    return last
-
-
-def _encode(document: dict[str, object]) -> bytes:
-    return msgspec.json.encode({name: value for name, value in document.items() if value is not None})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 
@@ -13,12 +13,12 @@ class Store(Protocol):
     """The documents of one snapshot by row, as ready-made JSON."""
 
     @classmethod
-    def write(cls, documents: Iterable[pa.RecordBatch], path: Path) -> int:
-        """Write documents in row order and return how many."""
+    def write(cls, documents: Iterable[pa.RecordBatch], path: Path, options: Mapping[str, Any] = {}) -> int:
+        """Write documents in row order and return how many; `options` are the keys of [store]."""
         ...
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, options: Mapping[str, Any] = {}) -> Self:
         """The store in `path`, mapped."""
         ...
 
