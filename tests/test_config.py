@@ -33,7 +33,7 @@ def changed(**tables: Any) -> dict[str, Any]:
             ["unknown key 'colection'", "mean 'collection'?", "allowed are", "serve"],
         ),
         ({"base": "x"}, ["unknown key 'base'"]),
-        ({"serve": {"prot": 1}}, ["'serve.prot'", "did you mean 'port'?", "allowed are examples, host"]),
+        ({"serve": {"prot": 1}}, ["'serve.prot'", "did you mean 'port'?", "allowed are access_log, "]),
         ({"index": {"zzz": 1}}, ["'index.zzz'", "allowed are kind, memory, params, recall"]),
         ({"filter": {"were": ""}}, ["'filter.were'", "did you mean 'where'?"]),
         ({"document": {"title": "t", "kept": []}}, ["'document.kept'", "did you mean 'keep'?"]),

@@ -105,13 +105,18 @@ class RankOptions(Options, frozen=True):
 
 
 class ServeOptions(Options, frozen=True):
-    """The service. `image_hosts` are the hosts the page may show pictures from; by default none."""
+    """The service. `image_hosts` are the hosts the page may show pictures from; by default none.
+
+    `access_log` writes a line for each request, with the words that were asked only where `log_queries`.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8000
     workers: Positive = 1
     examples: list[str] = []
     image_hosts: list[str] = []
+    access_log: bool = False
+    log_queries: bool = False
 
 
 class Settings(Options, frozen=True):

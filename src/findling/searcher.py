@@ -34,6 +34,7 @@ from findling.records import (
     Query,
 )
 from findling.snapshot import Manifest, SnapshotPaths
+from findling.stages import Stages
 from findling.stores.layered import LayeredStore, Readable
 
 _DEEPER = 10  # how much larger the next pool of candidates is
@@ -74,17 +75,28 @@ class Searcher:
             fields = {name: open_field(manifest, paths, name, models) for name in manifest.fields}
         return cls(paths, manifest, store, fields, lexical, rank)
 
-    def search(self, query: Query) -> Answer:
-        """The hits of a query; raises QueryError saying what is wrong with it."""
+    def search(self, query: Query, stages: Stages | None = None) -> Answer:
+        """The hits of a query; raises QueryError saying what is wrong with it.
+
+        `stages` learns where the time goes: wait (before this call), filter, encode, index, lexical, fuse,
+        facets, documents.
+        """
+        stages = stages or Stages()
+        stages.lap("wait")
         self._check(query)
         tree = self._tree(query.where)
         expression = None if tree is None else where.to_text(tree)
         mask = None if expression is None else self._mask(expression)
-        rows, scores, parts, degraded = self._ranked(query, mask)
+        stages.lap("filter")
+        rows, scores, parts, degraded = self._ranked(query, mask, stages)
+        facets = {name: self._facets(name, expression) for name in query.facets}
+        stages.lap("facets")
         page = slice(query.offset, query.offset + query.k)
+        hits = self._hits(query, rows[page], scores[page], parts)
+        stages.lap("documents")
         return Answer(
-            hits=self._hits(query, rows[page], scores[page], parts),
-            facets={name: self._facets(name, expression) for name in query.facets},
+            hits=hits,
+            facets=facets,
             offset=query.offset,
             k=query.k,
             snapshot=self.manifest.id,
@@ -150,7 +162,7 @@ class Searcher:
             raise QueryError("lexical search needs words", todo="give q, or use mode semantic")
 
     def _ranked(
-        self, query: Query, mask: Mask | None
+        self, query: Query, mask: Mask | None, stages: Stages
     ) -> tuple[Rows, NDArray[np.float32], dict[str, Ranked], bool]:
         """All rows up to the page's end, best first, with each part's own list.
 
@@ -158,13 +170,15 @@ class Searcher:
         one adds: so pages of one query never overlap and never miss a row, however deep one goes.
         """
         vectors, degraded = self._vectors(query)
+        stages.lap("encode")
         asked = [self._row(term.like) for term in query.terms if term.like is not None and term.weight > 0]
         reach = query.offset + query.k
         size = self.rank.candidates
         rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
         while True:
-            parts = dict(self._parts(query, vectors, size, mask))
+            parts = dict(self._parts(query, vectors, size, mask, stages))
             more, more_scores = self._fuse(query, parts)
+            stages.lap("fuse")
             new = ~np.isin(more, rows) if len(rows) else np.ones(len(more), np.bool_)
             if asked:  # a document is no answer to itself
                 new &= ~np.isin(more, asked)
@@ -178,12 +192,14 @@ class Searcher:
             size = min(size * _DEEPER, MAX_REACH)
 
     def _parts(
-        self, query: Query, vectors: Mapping[str, Vectors], size: int, mask: Mask | None
+        self, query: Query, vectors: Mapping[str, Vectors], size: int, mask: Mask | None, stages: Stages
     ) -> Iterator[tuple[str, Ranked]]:
         for name, vector in vectors.items():
             yield name, self.fields[name].search(vector, size, mask)
+        stages.lap("index")
         if self.lexical is not None and query.mode != "semantic" and query.q.strip():
             yield LEXICAL, self.lexical.search(query.q, size, mask)
+            stages.lap("lexical")
 
     def _fuse(self, query: Query, parts: Mapping[str, Ranked]) -> Ranked:
         if len(parts) == 1:

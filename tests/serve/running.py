@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,16 @@ class Running:
     home: Path
 
     def call(
-        self, path: str, body: Any = None, method: str | None = None, kind: str = "application/json"
+        self,
+        path: str,
+        body: Any = None,
+        method: str | None = None,
+        kind: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": kind} if data is not None else {}
-        request = urllib.request.Request(self.base + path, data, headers, method=method)
+        sent = {**({"Content-Type": kind} if data is not None else {}), **(headers or {})}
+        request = urllib.request.Request(self.base + path, data, sent, method=method)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return _reply(answer.status, answer)
@@ -60,6 +65,11 @@ class Running:
             assert self.process.poll() is None, "the service has ended"
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.05)
+
+    def lines(self) -> Iterator[str]:
+        """What it writes on standard error from now on, line by line."""
+        assert self.process.stderr is not None
+        return iter(self.process.stderr)
 
     def ready(self) -> bool:
         try:
@@ -97,3 +107,15 @@ def serving(home: Path, *words: str) -> Iterator[Running]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
+
+
+def children(parent: int) -> list[int]:
+    """The worker processes of a service, without Python's resource tracker."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            command_line = stat.with_name("cmdline").read_bytes()
+            if int(fields[1]) == parent and b"spawn_main" in command_line:
+                found.append(int(stat.parent.name))
+    return found

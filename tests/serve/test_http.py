@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
-from running import Running, command, serving
+from running import Running, children, command, serving
 
 import small
 from findling import build, config
@@ -261,18 +261,6 @@ def test_a_killed_worker_is_replaced(small_home: Path) -> None:
         running.until(lambda: children(running.process.pid) not in ([], [worker]))
         running.until(running.ready)
         assert running.call("/search?query=whale").status == 200
-
-
-def children(parent: int) -> list[int]:
-    """The worker processes of a service, without Python's resource tracker."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            command_line = stat.with_name("cmdline").read_bytes()
-            if int(fields[1]) == parent and b"spawn_main" in command_line:
-                found.append(int(stat.parent.name))
-    return found
 
 
 def test_a_taken_port_is_one_clear_line(small_home: Path) -> None:

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from findling.config import ServeOptions
 from findling.errors import NotFound, Overloaded, QueryError
 from findling.records import Answer, Query
-from findling.serve import openapi, problems, requests
+from findling.serve import middleware, openapi, problems, requests
+from findling.serve.access import visit
 from findling.serve.live import Collection, Watcher, find
 from findling.serve.metrics import Metrics
 
@@ -57,16 +57,25 @@ class Service:
         if self._waiting >= _PENDING:
             raise Overloaded(f"{self._waiting} requests are waiting", todo="try again in a second")
         self._waiting += 1
+        self.metrics.wait(+1)
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._pool, function, *arguments)
         finally:
             self._waiting -= 1
+            self.metrics.wait(-1)
 
 
-def create(collections: Sequence[Collection]) -> Starlette:
-    """The ASGI application over some collections; the first answers the short form."""
+def create(
+    collections: Sequence[Collection], options: ServeOptions | None = None, board: Path | None = None
+) -> Starlette:
+    """The ASGI application over some collections; the first answers the short form.
+
+    `options` are those of the first collection, unless given; `board` is a directory that worker processes
+    share, to count together.
+    """
     service = Service(list(collections))
+    options = options or service.collections[0].settings.serve
     watcher = Watcher(service.collections)
 
     @contextlib.asynccontextmanager
@@ -84,24 +93,27 @@ def create(collections: Sequence[Collection]) -> Starlette:
 
     one = "/collections/{collection}"
     document = f"{one}/documents/{{id:path}}"
+    routes: list[Route | Mount] = [
+        route("/", _page),
+        Mount("/page", StaticFiles(directory=PAGE)),
+        route("/search", _short),
+        route("/collections", _collections),
+        route(f"{one}/search", _get_search),
+        route(f"{one}/search", _post_search, ["POST"]),
+        route(f"{document}/similar", _similar),
+        route(f"{document}/picture", _picture),
+        route(document, _document),
+        route("/livez", _livez),
+        route("/readyz", _readyz),
+        route("/metrics", _metrics),
+        route("/openapi.json", _openapi),
+        route("/favicon.ico", _icon),
+    ]
+    service.metrics = Metrics([one.path for one in routes], board)
+    hosts = {host for c in service.collections for host in c.settings.serve.image_hosts}
     return Starlette(
-        routes=[
-            route("/", _page),
-            Mount("/page", StaticFiles(directory=PAGE)),
-            route("/search", _short),
-            route("/collections", _collections),
-            route(f"{one}/search", _get_search),
-            route(f"{one}/search", _post_search, ["POST"]),
-            route(f"{document}/similar", _similar),
-            route(f"{document}/picture", _picture),
-            route(document, _document),
-            route("/livez", _livez),
-            route("/readyz", _readyz),
-            route("/metrics", _metrics),
-            route("/openapi.json", _openapi),
-            route("/favicon.ico", _icon),
-        ],
-        middleware=[Middleware(_Watched, service=service)],
+        routes=routes,
+        middleware=middleware.layers(options, service.metrics, hosts),
         exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )
@@ -140,7 +152,9 @@ async def _search(service: Service, collection: Collection, query: Query) -> Res
 
 
 async def _answered(service: Service, collection: Collection, query: Query) -> Answer:
-    return await service.off_loop(collection.searcher.search, query)
+    mine = visit()
+    mine.query = query.q
+    return await service.off_loop(collection.searcher.search, query, mine.stages)
 
 
 async def _document(service: Service, request: Request) -> Response:
@@ -217,8 +231,7 @@ async def _readyz(service: Service, request: Request) -> Response:
 
 async def _metrics(service: Service, request: Request) -> Response:
     del request
-    live = [c.searcher.manifest for c in service.collections if c.ready]
-    text = service.metrics.text((m.collection, m.id, m.documents) for m in live)
+    text = service.metrics.text(c.searcher.manifest for c in service.collections if c.ready)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
@@ -229,44 +242,3 @@ async def _openapi(service: Service, request: Request) -> Response:
 
 def _json(content: bytes) -> Response:
     return Response(content, media_type="application/json")
-
-
-class _Watched:
-    """Middleware: counts and times requests, and sends the security headers."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app = app
-        self.service = service
-        hosts = sorted({host for c in service.collections for host in c.settings.serve.image_hosts})
-        pictures = " ".join(f"https://{host}" for host in hosts)
-        policy = (
-            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
-            f"img-src 'self' data: blob: {pictures}"
-        )
-        self._headers = [
-            (b"content-security-policy", policy.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-        ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status = 500
-
-        async def sent(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *self._headers]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, sent)
-        finally:
-            found = scope.get("route")
-            path = getattr(found, "path", "other")
-            self.service.metrics.observe(path, status, time.perf_counter() - started)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ class Factory:
     """Makes the application in a worker process; plain data, so that it can be sent there."""
 
     paths: tuple[str, ...]
+    board: str
 
     def __call__(self) -> Starlette:
         """The application over the collections of these configurations."""
@@ -31,7 +34,8 @@ class Factory:
 
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
         models = config.models_cache()
-        return create([Collection(config.load(path), models) for path in self.paths])
+        collections = [Collection(config.load(path), models) for path in self.paths]
+        return create(collections, board=Path(self.board))
 
 
 def run(
@@ -49,19 +53,25 @@ def run(
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
     told(address, workers)
+    board = tempfile.mkdtemp(prefix="findling-")
     settings = uvicorn.Config(
-        Factory(tuple(map(str, paths))),
+        Factory(tuple(map(str, paths)), board),
         factory=True,
         workers=workers,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,
+        ws="none",
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     # A request is one thread's work: threads of the mathematics below would only fight over the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    Multiprocess(settings, sockets=[listening]).run()
+    try:
+        Multiprocess(settings, sockets=[listening]).run()
+    finally:
+        shutil.rmtree(board, ignore_errors=True)
 
 
 def _check(paths: Sequence[Path]) -> None:
