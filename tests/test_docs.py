@@ -101,7 +101,7 @@ def backend_settings(kind: str) -> Iterator[str]:
 
 def test_every_setting_is_described() -> None:
     described = set(re.findall(r"`\[?(?:[\w.]+\.)?(\w+)\]?`", GUIDE)) | set(toml_keys())
-    known = {*settings(), *backend_settings("source"), *backend_settings("encoder")}
+    known = {*settings(), *backend_settings("source"), *backend_settings("encoder"), *backend_settings("engine")}
     # `base` is where the file was found, `options` an encoder's further keys; neither can be written.
     missing = sorted(known - {"base", "options"} - described)
     assert not missing, "describe these in docs/"

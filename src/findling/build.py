@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -98,12 +99,14 @@ def build(
     *,
     retry_failed: bool = False,
     incremental: bool = False,
+    options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Build a collection; whatever fails, what was published before is still published.
 
     `only` names the stages to run, `limit` reads so many records, `retry_failed` embeds again what failed,
-    `incremental` writes only what differs from the published snapshot, where that is little.
+    `incremental` writes only what differs from the published snapshot, where that is little. `options` are
+    the engine's, and come before those of the configuration.
     """
     progress = progress or Silent()
     catalog = Catalog.of(settings)
@@ -113,10 +116,19 @@ def build(
     encoders = open_encoders(settings)
     report = Report(settings.collection)
     with contextlib.ExitStack() as held:
-        work = held.enter_context(workplace(settings, catalog, source.splits(), limit))
-        local = Local(work.path, memory=settings.index.memory_bytes // 2, progress=progress)
+        work = held.enter_context(workplace(settings, catalog, source.splits(), limit, engine))
+        local = Local.from_options(
+            _engine_options(settings, "local", engine, options),
+            str(work.path),
+            progress,
+            settings.index.memory_bytes // 2,
+        )
         held.callback(local.close)
-        runner = local if engine == "local" else cast(Engine, registry.load("engine", engine)(local))
+        runner: Engine = local
+        if engine != "local":
+            chosen = _engine_options(settings, engine, engine, options)
+            runner = registry.load("engine", engine).from_options(chosen, work.shared, progress)
+            held.callback(runner.close)
         shared = _Build(
             settings,
             catalog,
@@ -199,15 +211,15 @@ def extract(build: _Build) -> None:
         if counted and early.parts:
             steps.append(FilterStep(early))
         rows = _TableOf(source, table, build.limit if counted else None)
-        tables[table] = engine.run(rows, steps, build.work.at(f"table-{table}"), f"read {table}")
+        tables[table] = engine.run(rows, steps, build.work.passing(f"table-{table}"), f"read {table}")
     whole = source.assemble(engine, tables)
     finish: list[Step] = [
         ParseStep(source, DOCUMENTS, late, columns=_read(build)),
         FilterStep(late),
         SelectStep(_columns(build)),
     ]
-    kept = engine.run(whole, finish, build.work.at("kept"), "filter")
-    documents = build.local.sort(kept, "id", build.work.documents.path)
+    kept = engine.run(whole, finish, build.work.passing("kept"), "filter")
+    documents = build.local.sort(_near(build, kept, "kept"), "id", build.work.documents.path)
     counted_table = tables[_tables(source)[0]]
     drops = [*counted_table.drops(), *kept.drops()]
     drops.append(Drop(DUPLICATE, kept.count() - documents.count()))
@@ -226,7 +238,7 @@ def embed(build: _Build, name: str) -> dict[str, int]:
     if before is not None:
         return {"new": 0, "reused": before["embedded"], "failed": before["failed"]}
     inputs = build.engine.run(
-        build.work.documents, [read], build.work.made_from(f"inputs-{name}", made_from), f"read {name}"
+        build.work.offered(), [read], build.work.made_from(f"inputs-{name}", made_from), f"read {name}"
     )
     distinct = build.engine.group(inputs, ["hash"], aggregates)
     pending = _lacking(build, distinct, cache)
@@ -390,7 +402,8 @@ def _checked(settings: Settings, source: Source) -> Where:
 
 def _check_names(settings: Settings, engine: str) -> None:
     """What is looked up late is known early, before hours of work."""
-    registry.find("engine", engine)
+    for name in (engine, *settings.engine):
+        registry.find("engine", name)
     registry.find("store", settings.store_kind)
     if settings.index.kind != "auto":
         registry.find("index", settings.index.kind)
@@ -401,9 +414,26 @@ def _check_names(settings: Settings, engine: str) -> None:
 def _known(build: _Build, cache: Embeddings) -> Shards:
     """The hashes that the cache holds, where a join can read them."""
     held = Shards(cache.path)
-    if storage.is_local(cache.path):
+    if storage.is_local(cache.path) or build.engine is not build.local:
         return held
     return build.local.run(held, [SelectStep(("hash",))], build.work.at("known"), "cache")
+
+
+def _near(build: _Build, shards: Shards, name: str) -> Shards:
+    """Shards on this machine: those that workers left elsewhere are fetched."""
+    if storage.is_local(shards.path):
+        return shards
+    here = build.work.at(f"{name}-fetched")
+    for file in shards.files():
+        storage.fetch(file, Path(here, file.rpartition("/")[2]))
+    return Shards(here)
+
+
+def _engine_options(
+    settings: Settings, name: str, chosen: str, given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """An engine's options out of the configuration, and what was said beside it for the chosen one."""
+    return {**settings.engine.get(name, {}), **((given or {}) if name == chosen else {})}
 
 
 def _counted(drops: Iterable[Drop], kept: int) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class Settings(Options, frozen=True):
     lexical: LexicalOptions | None = None
     fetch: dict[str, Any] = {}
     store: dict[str, Any] = {}
+    engine: dict[str, dict[str, Any]] = {}
     index: IndexOptions = IndexOptions()
     rank: RankOptions = RankOptions()
     serve: ServeOptions = ServeOptions()
@@ -243,6 +244,14 @@ def bytes_of(text: str, at: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
+def value_of(text: str) -> Any:
+    """A value out of a text: what TOML makes of it, or else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, list[str]]:
     """FINDLING_A__B=value sets [a] b; a value that is TOML is read as such, any other is a string.
 
@@ -253,10 +262,7 @@ def _override(tables: dict[str, Any], environ: Mapping[str, str]) -> dict[str, l
         keys = variable.removeprefix("FINDLING_").lower().split("__")
         if not variable.startswith("FINDLING_") or len(keys) < 2:
             continue
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
+        value = value_of(text)
         table = tables
         for key in keys[:-1]:
             table = table.setdefault(key, {})

@@ -38,6 +38,8 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),
     ("store", "datastore"): Entry("findling.stores.datastore:DatastoreStore", "gcp"),
     ("engine", "local"): Entry("findling.engines.local:Local"),
+    ("engine", "beam"): Entry("findling.engines.beam:Beam", "beam"),
+    ("engine", "spark"): Entry("findling.engines.spark:Spark", "spark"),
 }
 
 

@@ -29,17 +29,36 @@ _SCRATCH = "scratch"
 
 @dataclass(frozen=True)
 class Workplace:
-    """One directory for one input: another file, filter or column makes another."""
+    """One directory for one input: another file, filter or column makes another.
+
+    `shared` is a directory or URL of the chosen engine, where all its workers can read and write.
+    """
 
     path: Path
+    shared: str
 
     def at(self, *names: str) -> str:
         """A path below the work directory."""
         return str(self.path.joinpath(*names))
 
+    def passing(self, name: str) -> str:
+        """Where the engine leaves what only leads to something else."""
+        return storage.join(self.shared, name)
+
     def made_from(self, name: str, what: Any) -> str:
-        """A path below the work directory for what is made from the documents and `what`."""
-        return self.at(f"{name}-{_named(what)}")
+        """The same for what is made from the documents and `what`."""
+        return self.passing(f"{name}-{_named(what)}")
+
+    def offered(self) -> Shards:
+        """The documents where the engine's workers can read them."""
+        if storage.is_local(self.shared):
+            return self.documents
+        out = self.made_from(DOCUMENTS, self.documents_version())
+        if not storage.exists(out):
+            with storage.stage_directory(out, last="part.parquet") as aside:
+                for file in self.documents.files():
+                    shutil.copy(file, aside / Path(file).name)
+        return Shards(out)
 
     def scratch(self) -> Path:
         """A directory for what only a running build needs."""
@@ -86,6 +105,8 @@ class Workplace:
         self._empty()
 
     def _empty(self) -> None:
+        if not storage.is_local(self.shared):
+            storage.remove(self.shared)
         for path in self.path.iterdir():
             if path.is_dir() and path.name != DOCUMENTS:
                 shutil.rmtree(path, ignore_errors=True)
@@ -93,13 +114,19 @@ class Workplace:
 
 @contextlib.contextmanager
 def workplace(
-    settings: Settings, catalog: Catalog, splits: list[Split], limit: int | None
+    settings: Settings, catalog: Catalog, splits: list[Split], limit: int | None, engine: str = "local"
 ) -> Iterator[Workplace]:
-    """The work directory of a build, held by this process alone until the block ends."""
+    """The work directory of a build, held by this process alone until the block ends.
+
+    Engines cut work in their own ways, so each has its own place for what is under way.
+    """
     base = _base(catalog)
     storage.make_directory(str(base))
     with _held(base / "lock", settings.collection):
-        work = Workplace(base / _fingerprint(settings, splits, limit))
+        name = _fingerprint(settings, splits, limit)
+        away = engine != "local" and not storage.is_local(catalog.root)
+        shared = storage.join(catalog.root, "work", name, engine) if away else str(base / name / engine)
+        work = Workplace(base / name, shared)
         storage.make_directory(str(work.path))
         _clear_up(catalog, work)
         yield work

@@ -13,21 +13,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch import Numbers
+from clusters import ENGINES, workers_find_tests
 from findling import registry, schema
 from findling.engines.base import Engine, Shards
-from findling.engines.local import Local
 from findling.filters import Where
+from findling.progress import Silent
 from findling.schema import Drop
 from findling.steps import FilterStep, SelectStep, TextStep, content_hash
 
-ENGINES = registry.names("engine")
+__all__ = ["workers_find_tests"]  # a fixture
+
 KEYS = st.sampled_from(["", "a", "b", "ä", "B", "a\0", "💥"])
 SMALL = settings(max_examples=8, deadline=None)
 
 
+def test_every_engine_is_tested() -> None:
+    tested = {each if isinstance(each, str) else each.values[0] for each in ENGINES}
+    assert tested == set(registry.names("engine"))
+
+
 def open_engine(name: str, path: Path) -> Engine:
-    local = Local(path / "work", workers=2)
-    found: Engine = local if name == "local" else registry.load("engine", name)(local)
+    found: Engine = registry.load("engine", name).from_options({}, str(path / "work"), Silent())
     return found
 
 

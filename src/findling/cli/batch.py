@@ -13,7 +13,7 @@ from findling import build as builder
 from findling import snapshot
 from findling.catalog import Catalog
 from findling.cli.output import Config, Json, amount, duration, print_json, progress, settings_of
-from findling.config import FILE
+from findling.config import FILE, value_of
 from findling.errors import ConfigError, FindlingError
 
 _HERE = Path(FILE)
@@ -27,7 +27,11 @@ def register(app: typer.Typer) -> None:
 
 def build(
     config: Config = _HERE,
-    engine: Annotated[str, typer.Option(help="Where it runs: local.")] = "local",
+    engine: Annotated[str, typer.Option(help="Where it runs: local, spark or beam.")] = "local",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the engine; may be repeated."),
+    ] = None,
     only: Annotated[
         str, typer.Option(help="Stages to run, by commas: extract, embed, index, publish.")
     ] = ",".join(builder.STAGES),
@@ -49,6 +53,7 @@ def build(
         limit,
         retry_failed=retry_failed,
         incremental=incremental,
+        options=_options(option or []),
         progress=progress(),
     )
     if as_json:
@@ -132,6 +137,15 @@ def verify(
         print_json({"snapshot": manifest.id, "files": len(manifest.files), "bytes": size, "ok": True})
     else:
         print(f"{manifest.id}: {len(manifest.files)} files, {amount(size, 'bytes')}, all as they were built")
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """KEY=VALUE as an engine takes them."""
+    for text in given:
+        if "=" not in text:
+            raise ConfigError(f"--option is {text!r}", todo="write --option KEY=VALUE")
+    pairs = (text.partition("=") for text in given)
+    return {key.strip(): value_of(value) for key, _, value in pairs}
 
 
 def _stages(text: str) -> list[str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from findling import storage
+from findling.errors import FindlingError
 from findling.schema import BOOKKEEPING, Drop
 from findling.sources.base import Dataset, Split
 from findling.steps import EMBEDDED, Step
@@ -38,15 +39,24 @@ class Shards:
         """The shards' URLs."""
         return [storage.join(self.path, name) for name in self._listing()]
 
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.schema().names)
+
+    def schema(self) -> pa.Schema:
+        """The columns as the first shard has them."""
+        with storage.open_read(self.files()[0]) as opened:
+            return pq.ParquetFile(opened).schema_arrow
+
     def splits(self) -> list[Split]:
-        """Runs of at most `rows` rows; their names tell the directory, the shard and the first row."""
+        """Runs of at most `rows` rows; named by the directory, `rows`, the shard and the first row."""
         home = Path(self.path).name
         cut = []
         for place, file in enumerate(self.files()):
             with storage.open_read(file) as opened:
                 total = pq.ParquetFile(opened).metadata.num_rows
             for start in range(0, max(total, 1), self.rows):
-                name = f"{home}-{place:05d}-{start:09d}"
+                name = f"{home}-{self.rows}-{place:05d}-{start:09d}"
                 cut.append(Split("", file, name, start, min(self.rows, total - start)))
         return cut
 
@@ -60,7 +70,7 @@ class Shards:
                 begin, end = max(first, wanted.start), min(first + rows, wanted.stop)
                 if begin < end or not wanted:
                     table = file.read_row_group(group).slice(begin - first, max(end - begin, 0))
-                    yield from table.combine_chunks().to_batches() or [_empty(table.schema)]
+                    yield from table.combine_chunks().to_batches(_BATCH_ROWS) or [_empty(table.schema)]
                     if not wanted:
                         return
                 first += rows
@@ -112,6 +122,17 @@ class Engine(Protocol):
     def join(self, left: Dataset, right: Dataset, on: tuple[str, str], how: str = "left") -> Shards:
         """Rows of `left` with the columns of `right` (`left`), or those without a match (`anti`)."""
         ...
+
+    def close(self) -> None:
+        """Let go of what was started: processes, a session."""
+        ...
+
+
+def shards_of(dataset: Dataset) -> Shards:
+    """A dataset as shards; raises FindlingError where it is none."""
+    if not isinstance(dataset, Shards):
+        raise FindlingError("only datasets on disk can be joined or grouped")
+    return dataset
 
 
 def as_stored(batch: pa.RecordBatch) -> pa.RecordBatch:

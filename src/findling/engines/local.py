@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -18,26 +17,26 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from msgspec import Meta
 
-from findling import schema, storage
-from findling.engines import handover
-from findling.engines.base import DROPS, Shards, as_stored
+from findling import storage
+from findling.config import Options, convert
+from findling.engines import handover, relations
+from findling.engines.base import Shards, shards_of
 from findling.engines.handover import Rooms
-from findling.errors import FindlingError, StorageError
+from findling.engines.writing import ROWS_HELD, Work, forget, write
+from findling.errors import FindlingError
 from findling.progress import Progress, Silent
-from findling.schema import BOOKKEEPING, Drop
-from findling.sources.base import BatchFunction, Dataset, Split
-from findling.steps import Step, chain
+from findling.sources.base import Dataset, Split
+from findling.steps import Step
 
 _UNIT_BYTES = 16 << 20  # raw bytes handed to a worker at a time
-_UNIT_ROWS = 4096
 _LEAST_ROWS = 64  # fewer rows than this are not worth a task
 _MANY_ROWS = 16_384  # so many rows, or a unit's bytes, go to the workers without a trial here
 _POOL_SECONDS = 2.0  # what starting the workers costs
@@ -45,7 +44,12 @@ _TRIAL_SECONDS = 0.5  # after so much work here it shows whether they are worth 
 _CUTS = 16
 _BOOT = "_boot"  # when the shards beside it were written
 _DONE = "_done"  # marks of splits whose rows were written as units
-_FUNCTIONS = {"sum", "min", "max", "count", "first", "list"}
+
+
+class LocalOptions(Options, frozen=True):
+    """The keys of [engine.local]: `workers` is the number of processes, 0 for one on each core."""
+
+    workers: Annotated[int, Meta(ge=0)] = 0
 
 
 class Local:
@@ -61,6 +65,14 @@ class Local:
         self._pool: ProcessPoolExecutor | None = None
         self._alive: Connection | None = None
 
+    @classmethod
+    def from_options(
+        cls, options: dict[str, Any], workspace: str, progress: Progress, memory: int = 1 << 30
+    ) -> Local:
+        """The engine that [engine.local] describes; raises ConfigError."""
+        read = convert(options, LocalOptions, at="engine.local")
+        return cls(workspace, read.workers, memory, progress)
+
     def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
         """Apply the steps to every split; see `findling.engines.base.Engine`."""
         if isinstance(source, Shards):
@@ -71,7 +83,7 @@ class Local:
         done = {*Shards(out).names(), *storage.listing(storage.join(out, _DONE))}
         splits = [split for split in source.splits() if split.name not in done]
         if splits:
-            work = _Work(uuid.uuid4().hex, tuple(steps), out, durable=not passing)
+            work = Work.of(steps, out, durable=not passing)
             with self.progress.task(name, _total(splits), "bytes" if _in_bytes(splits) else "rows") as task:
                 self._spread(work, source, splits, done, task.advance)
         return Shards(out)
@@ -82,47 +94,30 @@ class Local:
 
     def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Shards:
         """One row per key; see `findling.sources.base.Relations`."""
-        files = self._files(dataset)
-        ordered = "_order" in self._columns(files)
-        parts = [_name(column) for column in key]
-        for result, (function, column) in aggregates.items():
-            if function not in _FUNCTIONS:
-                raise FindlingError(f"no aggregate {function!r}", todo=f"known are {sorted(_FUNCTIONS)}")
-            order = " ORDER BY _order" if ordered and function in {"first", "list"} else ""
-            value = f"{function}({_name(column)}{order})"
-            # DuckDB adds integers up in 128 bits, which Arrow lacks.
-            value = f"CAST({value} AS BIGINT)" if function == "sum" else value
-            parts.append(f"{value} AS {_name(result)}")
-        keys = ", ".join(_name(column) for column in key)
-        return self._relate(f"SELECT {', '.join(parts)} FROM read_parquet(?) GROUP BY {keys}", [files])
+        rows = shards_of(dataset)
+        sql = relations.group_sql(rows.columns(), key, aggregates, "read_parquet(?)")
+        return self._relate(sql, [rows.files()])
 
     def join(self, left: Dataset, right: Dataset, on: tuple[str, str], how: str = "left") -> Shards:
         """Left or anti join; see `findling.sources.base.Relations`."""
-        lefts, rights = self._files(left), self._files(right)
-        condition = f"l.{_name(on[0])} = r.{_name(on[1])}"
-        if how == "anti":
-            sql = f"SELECT l.* FROM read_parquet(?) l ANTI JOIN read_parquet(?) r ON {condition}"
-        else:
-            taken = set(self._columns(lefts))
-            more = [f"r.{_name(c)}" for c in self._columns(rights) if c != on[1] and c not in taken]
-            columns = ", ".join(["l.*", *more])
-            sql = f"SELECT {columns} FROM read_parquet(?) l LEFT JOIN read_parquet(?) r ON {condition}"
-        return self._relate(sql, [lefts, rights])
+        one, other = shards_of(left), shards_of(right)
+        here = "read_parquet(?)"
+        sql = relations.join_sql(one.columns(), other.columns(), on, how, here, here)
+        return self._relate(sql, [one.files(), other.files()])
 
     def sort(self, dataset: Dataset, by: str, out: str) -> Shards:
         """The rows in the order of the bytes of `by`, one for each value, as one shard in `out`.
 
         Of rows that share the value, the one that sorts first by all its columns stays.
         """
-        files = self._files(dataset)
-        columns = ", ".join(_name(column) for column in self._columns(files))
-        first = f"row_number() OVER (PARTITION BY {_name(by)} ORDER BY {columns}) = 1"
-        sql = f"SELECT * FROM read_parquet(?) QUALIFY {first} ORDER BY {_name(by)}"
-        return self._copy(sql, [files], out)
+        rows, order = shards_of(dataset), relations.name(by)
+        columns = ", ".join(map(relations.name, rows.columns()))
+        first = f"row_number() OVER (PARTITION BY {order} ORDER BY {columns}) = 1"
+        return self._copy(
+            f"SELECT * FROM read_parquet(?) QUALIFY {first} ORDER BY {order}", [rows.files()], out
+        )
 
-    def _spread(
-        self, work: _Work, source: Dataset, splits: list[Split], done: set[str], advance: Any
-    ) -> None:
+    def _spread(self, work: Work, source: Dataset, splits: list[Split], done: set[str], advance: Any) -> None:
         """Hand out whole splits, or, when they are too few, units cut from them here."""
         apart = not _begun(splits, done) and (len(splits) >= self.workers or _is_small(splits))
         units = (
@@ -175,7 +170,7 @@ class Local:
                 pace = (done - first) / (now - paced)
                 slow = done > first and now - begun > _TRIAL_SECONDS and (total - done) > pace * _POOL_SECONDS
             if self.workers > 1 and (self._pool is not None or much or slow):
-                _opened.clear()
+                forget()
                 yield function, arguments
                 return
             size = function(*arguments)
@@ -219,106 +214,47 @@ class Local:
 
     def _relate(self, sql: str, inputs: list[list[str]]) -> Shards:
         """The result of a query as a dataset of its own, named by what it was made from."""
-        made_from = [sql, *(f"{file} {storage.version(file)}" for files in inputs for file in files)]
-        digest = hashlib.sha256("\n".join(made_from).encode()).hexdigest()[:16]
-        return self._copy(sql, inputs, str(self.workspace / f"relation-{digest}"))
+        return self._copy(sql, inputs, str(self.workspace / relations.named(sql, *inputs)))
 
     def _copy(self, sql: str, inputs: list[list[str]], out: str) -> Shards:
         if not storage.exists(out):
-            with storage.stage_directory(out, last="part.parquet") as aside, self._database() as database:
-                target = _quoted(str(aside / "part.parquet"))
-                options = f"FORMAT parquet, ROW_GROUP_SIZE {_UNIT_ROWS}"
+            with (
+                storage.stage_directory(out, last="part.parquet") as aside,
+                relations.database(self.workspace, self.memory, self.workers) as database,
+            ):
+                target = str(aside / "part.parquet").replace("'", "''")
+                options = f"FORMAT parquet, ROW_GROUP_SIZE {ROWS_HELD}"
                 database.execute(f"COPY ({sql}) TO '{target}' ({options})", inputs)
         return Shards(out)
-
-    @contextlib.contextmanager
-    def _database(self) -> Iterator[Any]:
-        import duckdb
-
-        spill = self.workspace / "spill"
-        spill.mkdir(parents=True, exist_ok=True)
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": f"{self.memory // 1_000_000}MB",
-            "temp_directory": str(spill),
-            "threads": str(self.workers),
-            "preserve_insertion_order": "false",
-        }
-        try:
-            with duckdb.connect(":memory:", config=config) as database:
-                yield database
-        except RuntimeError as error:
-            if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
-        except duckdb.IOException as error:
-            raise StorageError(
-                f"cannot write to {self.workspace}: "
-                f"{'the disk is full' if storage.is_full(error) else _first_line(error)}",
-                todo="free some space and run the same command again",
-            ) from None
-        except duckdb.OutOfMemoryException as error:
-            raise FindlingError(
-                f"a join ran out of memory: {_first_line(error)}",
-                todo="raise index.memory, or free some disk space for it to spill to",
-            ) from None
-
-    def _files(self, dataset: Dataset) -> list[str]:
-        if not isinstance(dataset, Shards):
-            raise FindlingError("only datasets on disk can be joined or grouped")
-        return dataset.files()
-
-    def _columns(self, files: list[str]) -> list[str]:
-        with storage.open_read(files[0]) as opened:
-            return list(pq.ParquetFile(opened).schema_arrow.names)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a worker is told: what is done to rows, and where they go."""
-
-    run: str
-    steps: tuple[Step, ...]
-    out: str
-    durable: bool = True
 
 
 _Unit = tuple[Callable[..., int], tuple[Any, ...]]
 """What to call, in whichever process, and with what; it returns the size of what was done."""
 
-_opened: dict[str, BatchFunction] = {}
 
-
-def _open_once(work: _Work) -> BatchFunction:
-    """The steps opened, once in the life of this process."""
-    if work.run not in _opened:
-        _opened.clear()  # a stage's models make room for the next one's
-        _opened[work.run] = chain(work.steps)
-    return _opened[work.run]
-
-
-def _whole(work: _Work, source: Dataset, split: Split) -> int:
+def _whole(work: Work, source: Dataset, split: Split) -> int:
     """Read, transform and write one split; returns its size in the units of its length."""
-    _write(work, split.name, source.read(split))
+    write(work, split.name, source.read(split))
     return max(split.length, 0)
 
 
-def _unit(work: _Work, name: str, batches: list[pa.RecordBatch], size: int) -> int:
+def _unit(work: Work, name: str, batches: list[pa.RecordBatch], size: int) -> int:
     """Transform and write a part of a split that was read elsewhere."""
-    _write(work, name, iter(batches))
+    write(work, name, iter(batches))
     return size
 
 
-def _handed(work: _Work, name: str, path: str, size: int) -> int:
+def _handed(work: Work, name: str, path: str, size: int) -> int:
     """The same for a part that was handed over."""
     with handover.received(path) as batches:
-        _write(work, name, batches)
+        write(work, name, batches)
     return size
 
 
 def _cut(shards: Shards) -> Shards:
     """Splits small enough that every core has some; sized by the data alone, so that a re-run cuts alike."""
     share = -(-shards.count() // _CUTS)
-    return replace(shards, rows=min(max(share, _LEAST_ROWS), _UNIT_ROWS))
+    return replace(shards, rows=min(max(share, _LEAST_ROWS), ROWS_HELD))
 
 
 def _is_small(splits: list[Split]) -> bool:
@@ -341,7 +277,7 @@ def _begun(splits: list[Split], done: set[str]) -> bool:
     return any(unit.rpartition("-")[0] in names for unit in done)
 
 
-def _units(work: _Work, source: Dataset, splits: list[Split], done: set[str]) -> Iterator[_Unit]:
+def _units(work: Work, source: Dataset, splits: list[Split], done: set[str]) -> Iterator[_Unit]:
     """Batches gathered into tasks of some megabytes, named by their place so that a re-run skips them."""
     for split in splits:
         gathered: list[pa.RecordBatch] = []
@@ -366,37 +302,6 @@ def _collect(futures: set[Future[int]], advance: Any) -> set[Future[int]]:
     return set(pending)
 
 
-def _write(work: _Work, name: str, batches: Iterator[pa.RecordBatch]) -> None:
-    """One shard, complete or absent, its drops written first; a split yields one batch at the least."""
-    step = _open_once(work)
-    drops: list[Drop] = []
-    with (
-        storage.stage_file(storage.join(work.out, f"{name}.parquet"), durable=work.durable) as file,
-        contextlib.ExitStack() as written,
-    ):
-        writer: pq.ParquetWriter | None = None
-        gathered: list[pa.RecordBatch] = []
-        for batch in batches:
-            kept, told = schema.without_drops(step(batch))
-            kept = as_stored(kept)
-            drops += told
-            gathered.append(kept)
-            if writer is None:
-                writer = written.enter_context(pq.ParquetWriter(file, kept.schema, compression="zstd"))
-            if sum(map(len, gathered)) >= _UNIT_ROWS:
-                writer.write_table(pa.Table.from_batches(gathered))
-                gathered = []
-        if writer is None:
-            raise FindlingError(f"{name} gave no batch, not even an empty one")
-        if gathered:
-            writer.write_table(pa.Table.from_batches(gathered))
-        written.close()
-        if drops:
-            beside = storage.join(work.out, DROPS, f"{name}.parquet")
-            with storage.stage_file(beside, durable=work.durable) as told_file:
-                pq.write_table(_tallied(drops), told_file)
-
-
 def _forget_what_a_crash_left(out: str) -> None:
     """Shards that the disk was never waited for are as they were written only while the machine runs."""
     mark = storage.local_path(out) / _BOOT
@@ -412,18 +317,6 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
         return uuid.uuid4().hex
-
-
-def _tallied(drops: list[Drop]) -> pa.Table:
-    """Drops with equal reasons added up; those with a detail stay single."""
-    counts: dict[str, int] = {}
-    rows = [drop for drop in drops if drop.detail is not None]
-    for drop in drops:
-        if drop.detail is None:
-            counts[drop.reason] = counts.get(drop.reason, 0) + drop.count
-    rows += [Drop(reason, count) for reason, count in counts.items()]
-    columns = [[r.reason for r in rows], [r.count for r in rows], [r.detail for r in rows]]
-    return pa.table(columns, schema=BOOKKEEPING)
 
 
 def _start_worker(watched: Connection) -> None:
@@ -444,16 +337,3 @@ def _in_bytes(splits: list[Split]) -> bool:
 
 def _total(splits: list[Split]) -> int | None:
     return None if any(split.length < 0 for split in splits) else sum(split.length for split in splits)
-
-
-def _name(column: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 DOCUMENTS = "documents"
 """The table that `assemble` makes. A source's own tables have other names; the first is what is counted."""
 
+ORDER = "_order"
+"""The column, where there is one, whose order `first` and `list` follow."""
+
 BatchFunction = Callable[[pa.RecordBatch], pa.RecordBatch]
 
 
