@@ -33,7 +33,10 @@ def changed(**tables: Any) -> dict[str, Any]:
             ["unknown key 'colection'", "mean 'collection'?", "allowed are", "serve"],
         ),
         ({"base": "x"}, ["unknown key 'base'"]),
-        ({"serve": {"prot": 1}}, ["'serve.prot'", "did you mean 'port'?", "allowed are access_log, "]),
+        (
+            {"serve": {"prot": 1}},
+            ["'serve.prot'", "did you mean 'port'?", "allowed are access_log, behind_proxy"],
+        ),
         ({"index": {"zzz": 1}}, ["'index.zzz'", "allowed are kind, memory, params, recall"]),
         ({"filter": {"were": ""}}, ["'filter.were'", "did you mean 'where'?"]),
         ({"document": {"title": "t", "kept": []}}, ["'document.kept'", "did you mean 'keep'?"]),

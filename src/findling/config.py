@@ -107,6 +107,9 @@ class RankOptions(Options, frozen=True):
 class ServeOptions(Options, frozen=True):
     """The service. `image_hosts` are the hosts the page may show pictures from; by default none.
 
+    `keys` are lines that `findling key` prints; without any, only this machine is served, or a proxy that
+    guards the service (`behind_proxy`). `hosts` are further names it answers to, `cors` the origins whose
+    pages may read answers, `rate` the requests a second that one client may send (0: any number).
     `access_log` writes a line for each request, with the words that were asked only where `log_queries`.
     """
 
@@ -115,6 +118,11 @@ class ServeOptions(Options, frozen=True):
     workers: Positive = 1
     examples: list[str] = []
     image_hosts: list[str] = []
+    keys: list[str] = []
+    behind_proxy: bool = False
+    hosts: list[str] = []
+    cors: list[str] = []
+    rate: Annotated[float, Meta(ge=0)] = 0
     access_log: bool = False
     log_queries: bool = False
 
@@ -333,7 +341,9 @@ def _explain(message: str, value: Mapping[str, Any], kind: type[Any], at: str) -
     if choices:
         what = f"expected {' or '.join(map(repr, choices))}"
     what = what[0].lower() + what[1:].replace("`", "")
-    return f"{where or 'the configuration'}: {what} (found {found!r})"
+    # Whoever put a key where its line belongs shall not read it in a log.
+    shown = "" if keys[:2] == ["serve", "keys"] else f" (found {found!r})"
+    return f"{where or 'the configuration'}: {what}{shown}"
 
 
 # TOML's words for what msgspec names in JSON's.

@@ -10,6 +10,7 @@ from running import Running, serving
 
 import small
 from findling import build, config
+from findling.serve.live import Collection
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,12 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("served")
     build.build(config.load(small.write(home)))
     return home
+
+
+@pytest.fixture(scope="session")
+def collection(small_home: Path) -> Collection:
+    """The small collection as a service has it, for applications in this process."""
+    return Collection(config.load(small_home), small_home / "models")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
 
 PATIENCE = 60.0  # seconds until a test gives up waiting
 
@@ -32,12 +37,10 @@ class Reply:
 
 
 @dataclass
-class Running:
-    """A service in a process of its own."""
+class Caller:
+    """Asks a service at an address."""
 
-    process: subprocess.Popen[str]
     base: str
-    home: Path
 
     def call(
         self,
@@ -56,6 +59,14 @@ class Running:
         except urllib.error.HTTPError as error:
             with error:
                 return _reply(error.code, error)
+
+
+@dataclass
+class Running(Caller):
+    """A service in a process of its own."""
+
+    process: subprocess.Popen[str]
+    home: Path
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Ask again and again until something holds."""
@@ -101,7 +112,7 @@ def serving(home: Path, *words: str) -> Iterator[Running]:
         line = process.stderr.readline()
         found = re.search(r"http://\S+?:\d+", line)
         assert found, line + process.stderr.read()
-        running = Running(process, found[0], home)
+        running = Running(found[0], process, home)
         running.until(running.ready)
         yield running
     finally:
@@ -119,3 +130,24 @@ def children(parent: int) -> list[int]:
             if int(fields[1]) == parent and b"spawn_main" in command_line:
                 found.append(int(stat.parent.name))
     return found
+
+
+@contextlib.contextmanager
+def inside(app: ASGIApp, protocol: type[asyncio.Protocol] | str = "httptools") -> Iterator[Caller]:
+    """An application on a socket of its own, in a thread of this process, for as long as the block runs."""
+    settings = uvicorn.Config(
+        app, port=0, log_level="critical", ws="none", http=protocol, proxy_headers=False
+    )
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + PATIENCE
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < deadline
+        thread.join(0.01)
+    try:
+        yield Caller(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from running import Running, serving
 
 from findling.serve.board import Board
+from findling.serve.lines import Lines
 from findling.serve.metrics import BUCKETS, STAGES
 
 SEARCH = "/collections/small/search"
@@ -146,3 +148,22 @@ def test_the_access_log_tells_the_words_where_asked(
         running.call(SEARCH, {"q": 'line\nend "quoted"'}, headers={"X-Request-Id": "mine"})
         told = json.loads(next(line for line in running.lines() if '"mine"' in line))
     assert told["query"] == 'line\nend "quoted"'
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing() -> None:
+    read, write = os.pipe()
+    with open(write, "w", encoding="utf-8") as stream:
+        lines = Lines(stream, most=1000)
+        for number in range(5000):
+            lines.write(f"{number} " + "x" * 100)
+        with open(read, encoding="utf-8") as reader:
+            seen = [reader.readline() for _ in range(1000)]
+            lines.write("last")
+            told = iter(reader.readline, "last\n")
+            seen += list(told)
+        lines.close()
+    assert seen[0].startswith("0 ")
+    numbers = [int(line.split()[0]) for line in seen if line[0].isdigit()]
+    assert numbers == sorted(numbers)
+    [lost] = [json.loads(line)["lost_lines"] for line in seen if line.startswith("{")]
+    assert lost + len(numbers) == 5000

@@ -21,7 +21,7 @@ from running import Running, children, command, serving
 
 import small
 from findling import build, config
-from findling.serve import openapi, requests
+from findling.serve import limits, openapi
 
 SEARCH = "/collections/small/search"
 
@@ -95,6 +95,8 @@ def test_the_openapi_document_names_every_route(service: Running) -> None:
     for path in document["paths"]:
         filled = path.replace("{collection}", "small").replace("{id}", "moby")
         query = {"/search": "?query=x", SEARCH: "?q=x"}.get(filled, "")
+        if path.startswith("/admin/"):
+            continue  # done on a service of its own
         assert service.call(filled + query).status == (404 if path.endswith("/picture") else 200)
     assert document == json.loads(openapi.document())
 
@@ -166,7 +168,7 @@ def test_a_wrong_method_is_a_problem(service: Running) -> None:
 
 
 def test_a_body_over_the_limit_is_refused(service: Running) -> None:
-    body = b'{"q": "' + b"x" * requests.MAX_BODY + b'"}'
+    body = b'{"q": "' + b"x" * limits.MAX_BODY + b'"}'
     with contextlib.suppress(OSError):  # the service may close the connection before all of it is sent
         assert service.call(SEARCH, body).status == 413
     assert service.call("/livez").status == 200

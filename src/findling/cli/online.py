@@ -22,7 +22,7 @@ _HERE = Path(FILE)
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
-    for verb in (search, serve):
+    for verb in (search, serve, key):
         app.command()(verb)
 
 
@@ -70,6 +70,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port to listen on.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy lets in only those who may: no keys needed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Serve the page and the HTTP interface; with --json, the address is printed as JSON."""
@@ -83,7 +86,23 @@ def serve(
         first.port if port is None else port,
         workers or first.workers,
         told=_as_json if as_json else _as_line,
+        behind_proxy=behind_proxy,
     )
+
+
+def key(
+    admin: Annotated[bool, typer.Option("--admin", help="May also reload and roll back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a key for the service, and the line of it for the configuration."""
+    from findling.serve import auth
+
+    made, line = auth.new_key("admin" if admin else "search")
+    if as_json:
+        print_json({"key": made, "line": line})
+        return
+    print(f"the key, shown only now:      {made}")
+    print(f'its line, for [serve] keys:   "{line}"')
 
 
 def _as_line(address: str, processes: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import datetime
-import logging
 import re
 import secrets
 import sys
@@ -17,10 +16,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from findling.serve import problems
+from findling.serve.lines import Lines
 from findling.serve.metrics import Metrics
 from findling.stages import Stages
 
-_log = logging.getLogger("findling.access")
 _SANE = re.compile(rb"[\w.:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -77,10 +76,8 @@ class Access:
         self.app = app
         self._metrics = metrics
         self._headers = headers
-        self._log = log
         self._log_queries = log_queries
-        if log:
-            _write_lines()
+        self._lines = Lines(sys.stderr) if log else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, and note what became of it."""
@@ -115,11 +112,12 @@ class Access:
             route = getattr(scope.get("route"), "path", "other")
             stages = mine.stages.seconds()
             self._metrics.observe(route, status, seconds, stages, mine.cache)
-            if self._log:
-                self._tell(scope, mine, route, status, size, seconds, stages)
+            if self._lines:
+                self._tell(self._lines, scope, mine, route, status, size, seconds, stages)
 
     def _tell(
         self,
+        lines: Lines,
         scope: Scope,
         mine: Visit,
         route: str,
@@ -145,19 +143,9 @@ class Access:
         }
         if self._log_queries:
             told["query"] = mine.query
-        _log.info(msgspec.json.encode({k: v for k, v in told.items() if v not in (None, {})}).decode())
+        lines.write(msgspec.json.encode({k: v for k, v in told.items() if v not in (None, {})}).decode())
 
 
 def _own(mine: Visit) -> Headers:
     headers = [(b"x-request-id", mine.request_id.encode())]
     return [*headers, (b"traceparent", mine.traceparent.encode())] if mine.traceparent else headers
-
-
-def _write_lines() -> None:
-    """One JSON document a line on standard error, nothing before it."""
-    if not _log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        _log.addHandler(handler)
-        _log.propagate = False
-        _log.setLevel(logging.INFO)

@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from findling.config import ServeOptions
 from findling.errors import NotFound, Overloaded, QueryError
 from findling.records import Answer, Query
-from findling.serve import middleware, openapi, problems, requests
+from findling.serve import admin, middleware, openapi, problems, requests
 from findling.serve.access import visit
 from findling.serve.live import Collection, Watcher, find
 from findling.serve.metrics import Metrics
@@ -67,16 +67,15 @@ class Service:
 
 
 def create(
-    collections: Sequence[Collection], options: ServeOptions | None = None, board: Path | None = None
+    collections: Sequence[Collection], options: ServeOptions | None = None, shared: Path | None = None
 ) -> Starlette:
     """The ASGI application over some collections; the first answers the short form.
 
-    `options` are those of the first collection, unless given; `board` is a directory that worker processes
-    share, to count together.
+    `options` are those of the first collection, unless given; `shared` is a directory in which worker
+    processes count together.
     """
     service = Service(list(collections))
     options = options or service.collections[0].settings.serve
-    watcher = Watcher(service.collections)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -103,20 +102,25 @@ def create(
         route(f"{document}/similar", _similar),
         route(f"{document}/picture", _picture),
         route(document, _document),
+        route("/admin/collections/{collection}/reload", _reload, ["POST"]),
+        route("/admin/collections/{collection}/rollback", _rollback, ["POST"]),
         route("/livez", _livez),
         route("/readyz", _readyz),
         route("/metrics", _metrics),
         route("/openapi.json", _openapi),
         route("/favicon.ico", _icon),
     ]
-    service.metrics = Metrics([one.path for one in routes], board)
+    service.metrics = Metrics([one.path for one in routes], shared and shared / "board")
+    watcher = Watcher(service.collections, service.metrics.reloads)
     hosts = {host for c in service.collections for host in c.settings.serve.image_hosts}
-    return Starlette(
+    app = Starlette(
         routes=routes,
-        middleware=middleware.layers(options, service.metrics, hosts),
+        middleware=middleware.layers(options, service.metrics, hosts, shared),
         exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would redirect to whatever name the request calls this service
+    return app
 
 
 async def _short(service: Service, request: Request) -> Response:
@@ -203,6 +207,26 @@ def _told(collection: Collection) -> dict[str, Any]:
         "examples": collection.settings.serve.examples[:_EXAMPLES],
         "image_hosts": collection.settings.serve.image_hosts,
     }
+
+
+async def _reload(service: Service, request: Request) -> Response:
+    return await _administer(service, request, admin.reload)
+
+
+async def _rollback(service: Service, request: Request) -> Response:
+    return await _administer(service, request, admin.rollback)
+
+
+async def _administer(
+    service: Service, request: Request, act: Callable[[Collection], dict[str, Any]]
+) -> Response:
+    """Have this worker act at once, and then the others look."""
+    collection = find(service.collections, request.path_params["collection"])
+    try:
+        done = await asyncio.to_thread(act, collection)
+    finally:
+        service.metrics.ask_reload()
+    return _json(msgspec.json.encode(done))
 
 
 async def _page(service: Service, request: Request) -> Response:

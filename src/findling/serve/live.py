@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,10 +75,17 @@ class Collection:
 
 
 class Watcher:
-    """A thread that keeps collections at their CURRENT."""
+    """A thread that keeps collections at their CURRENT.
 
-    def __init__(self, collections: list[Collection], seconds: float = WATCH_SECONDS) -> None:
+    `asked` tells how often anyone asked for a reload, of whichever worker: then it also looks again at
+    snapshots that it has refused.
+    """
+
+    def __init__(
+        self, collections: list[Collection], asked: Callable[[], int], seconds: float = WATCH_SECONDS
+    ) -> None:
         self._collections = collections
+        self._asked = asked
         self._seconds = seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="findling-watch", daemon=True)
@@ -92,10 +100,13 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
+        before = self._asked()
         while not self._stop.wait(self._seconds):
+            now = self._asked()
+            force, before = now != before, now
             for collection in self._collections:
                 try:
-                    collection.refresh()
+                    collection.refresh(force)
                 except FindlingError as error:
                     _log.error("%s: %s", collection.name, error)
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from findling.config import ServeOptions
+from findling.errors import ConfigError
 from findling.serve.access import Access, Headers
+from findling.serve.gate import Gate
+from findling.serve.limits import Bodies, Rates
 from findling.serve.metrics import Metrics
 
+_ORIGIN = re.compile(r"https?://[^/\s?#@]+|\*")
 
-def layers(options: ServeOptions, metrics: Metrics, image_hosts: Iterable[str]) -> list[Middleware]:
-    """The middleware of the service, outermost first."""
+
+def layers(
+    options: ServeOptions, metrics: Metrics, image_hosts: Iterable[str], shared: Path | None
+) -> list[Middleware]:
+    """The middleware of the service, outermost first; `shared` is the directory that workers share."""
+    rates = Rates(options.rate, shared and shared / "rates") if options.rate else None
     return [
         Middleware(
             Access,
@@ -21,6 +32,27 @@ def layers(options: ServeOptions, metrics: Metrics, image_hosts: Iterable[str]) 
             log=options.access_log,
             log_queries=options.log_queries,
         ),
+        *_cors(options.cors),
+        Middleware(Gate, options=options, rates=rates),
+        Middleware(Bodies),
+    ]
+
+
+def _cors(origins: list[str]) -> list[Middleware]:
+    """Lets pages of other origins read answers; none may, unless it is named."""
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(f"serve.cors names {origin!r}", todo='write origins: "https://www.example.org"')
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "traceparent", "x-request-id"],
+            expose_headers=["retry-after", "traceparent", "x-request-id"],
+        )
     ]
 
 

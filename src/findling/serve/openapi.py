@@ -11,6 +11,12 @@ import findling
 from findling.records import MAX_K, MAX_QUERY_CHARACTERS, MAX_REACH
 from findling.serve.requests import SearchBody
 
+_KEY = {"type": "http", "scheme": "bearer", "description": "needed where the service has keys"}
+_ADMIN = {
+    "reload": "Move to the snapshot that CURRENT names",
+    "rollback": "Publish the snapshot before the current one, and move to it",
+}
+
 
 class Problem(msgspec.Struct):
     """Problem details, RFC 9457."""
@@ -64,7 +70,8 @@ def document() -> bytes:
     components["SearchBody"]["properties"]["k"] |= {"minimum": 1, "maximum": MAX_K}
     components["SearchBody"]["properties"]["offset"] |= {"minimum": 0, "maximum": MAX_REACH}
     refused = {"content": {"application/problem+json": {"schema": problem}}, "description": "Refused"}
-    errors = dict.fromkeys(("400", "404", "413", "503"), refused)
+    errors = dict.fromkeys(("400", "401", "404", "408", "413", "421", "429", "503"), refused)
+    administered = dict.fromkeys(("401", "403", "404", "409", "421", "429"), refused)
 
     def responses(schema: dict[str, Any]) -> dict[str, Any]:
         content = {"application/json": {"schema": schema}}
@@ -84,7 +91,7 @@ def document() -> bytes:
     ]
     whole = {"type": "object"}
     text = {"200": {"description": "Done", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-    paths = {
+    paths: dict[str, Any] = {
         "/search": {
             "get": {
                 "summary": "The short form: a list of documents",
@@ -127,11 +134,16 @@ def document() -> bytes:
         "/readyz": {"get": {"summary": "Can it answer?", "responses": {**text, "503": refused}}},
         "/metrics": {"get": {"summary": "Numbers for Prometheus", "responses": text}},
     }
+    for act, summary in _ADMIN.items():
+        answers = {"200": responses(whole)["200"], **administered}
+        told = {"summary": summary, "parameters": [collection], "responses": answers}
+        paths[f"/admin/collections/{{collection}}/{act}"] = {"post": told}
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
             "info": {"title": "findling", "version": findling.__version__},
             "paths": paths,
-            "components": {"schemas": components},
+            "components": {"schemas": components, "securitySchemes": {"key": _KEY}},
+            "security": [{"key": []}, {}],
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -17,18 +18,25 @@ _log = logging.getLogger("findling.serve")
 RETRY_AFTER_SECONDS = 1
 
 
-def problem(status: int, code: str, title: str, detail: str) -> Response:
+def problem(
+    status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
     """A problem document; `code` is stable, `detail` is for people."""
     body = {"type": f"urn:findling:{code}", "title": title, "status": status, "detail": detail, "code": code}
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Response(msgspec.json.encode(body), status, headers=headers, media_type="application/problem+json")
+    sent = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return Response(msgspec.json.encode(body), status, headers=sent, media_type="application/problem+json")
 
 
 async def on_own_error(request: Request, error: FindlingError) -> Response:
     """A failure that has words of its own."""
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Overloaded):
         _log.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(error.status, error.code, error.title, str(error))
+    # What is left of a body that is too large or too slow is not waited for.
+    unread = error.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    headers = {"Connection": "close"} if unread else None
+    return problem(error.status, error.code, error.title, str(error), headers)
 
 
 async def on_http_error(request: Request, error: HTTPException) -> Response:

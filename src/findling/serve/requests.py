@@ -15,8 +15,7 @@ from starlette.requests import Request
 
 from findling.errors import QueryError
 from findling.records import Mode, Query, Term
-
-MAX_BODY = 32_000_000
+from findling.serve.limits import MAX_BODY
 
 
 class TermBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,24 +95,12 @@ def from_parameters(parameters: Mapping[str, str | bytes], **fixed: Any) -> Quer
 async def from_body(request: Request) -> Query:
     """A query out of a body of JSON or of a form with a picture file.
 
-    Raises QueryError where it is too large or not what is allowed.
+    Raises QueryError where it is not what is allowed; how large it may be, the middleware says.
     """
-    content = await read_body(request)
+    content = await request.body()
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return from_parameters(await _form(request, content))
     return _told(lambda: msgspec.json.decode(content, type=SearchBody)).query()
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, refused as soon as it is larger than allowed."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY:
-            error = QueryError("the body is too large", todo=f"at most {MAX_BODY} bytes are taken")
-            error.status = 413
-            raise error
-    return bytes(content)
 
 
 async def _form(request: Request, content: bytes) -> dict[str, str | bytes]:

@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from starlette.applications import Starlette
 
 from findling import config, snapshot
 from findling.catalog import Catalog
+from findling.config import ServeOptions
 from findling.errors import ConfigError, FindlingError
+from findling.serve import gate
 from findling.serve.live import Collection
 
 _STOP_SECONDS = 10  # for requests under way when the service is told to stop
@@ -26,7 +29,9 @@ class Factory:
     """Makes the application in a worker process; plain data, so that it can be sent there."""
 
     paths: tuple[str, ...]
-    board: str
+    host: str
+    behind_proxy: bool
+    shared: str
 
     def __call__(self) -> Starlette:
         """The application over the collections of these configurations."""
@@ -35,27 +40,45 @@ class Factory:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
         models = config.models_cache()
         collections = [Collection(config.load(path), models) for path in self.paths]
-        return create(collections, board=Path(self.board))
+        # Read in each worker, so that one that is started anew knows new keys.
+        options = options_of(collections[0].settings.serve, self.host, self.behind_proxy)
+        return create(collections, options, Path(self.shared))
+
+
+def options_of(options: ServeOptions, host: str | None, behind_proxy: bool) -> ServeOptions:
+    """The service's options: those of the first configuration, and what the command line says."""
+    return msgspec.structs.replace(
+        options,
+        host=options.host if host is None else host,
+        behind_proxy=behind_proxy or options.behind_proxy,
+    )
 
 
 def run(
-    paths: Sequence[Path], host: str, port: int, workers: int, told: Callable[[str, int], object]
+    paths: Sequence[Path],
+    host: str,
+    port: int,
+    workers: int,
+    told: Callable[[str, int], object],
+    behind_proxy: bool = False,
 ) -> None:
     """Serve until told to stop; `told` hears the address and the number of processes once it is bound.
 
-    Raises FindlingError where a snapshot is damaged or the port is taken.
+    Raises ConfigError where it would let in anyone, FindlingError where a snapshot is damaged or the port is
+    taken.
     """
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    _check_doors(paths, host, behind_proxy)
     _check(paths)
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/"
     told(address, workers)
-    board = tempfile.mkdtemp(prefix="findling-")
+    shared = tempfile.mkdtemp(prefix="findling-")
     settings = uvicorn.Config(
-        Factory(tuple(map(str, paths)), board),
+        Factory(tuple(map(str, paths)), host, behind_proxy, shared),
         factory=True,
         workers=workers,
         log_level="warning",
@@ -71,7 +94,19 @@ def run(
     try:
         Multiprocess(settings, sockets=[listening]).run()
     finally:
-        shutil.rmtree(board, ignore_errors=True)
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+def _check_doors(paths: Sequence[Path], host: str, behind_proxy: bool) -> None:
+    """The service is guarded as its configuration says, and there is one word on it."""
+    first, *others = [config.load(path).serve for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.keys and other.keys != first.keys:
+            raise ConfigError(
+                f"{path} has keys of its own",
+                todo=f"the service's keys are those of {paths[0]}: set them there",
+            )
+    gate.check(options_of(first, host, behind_proxy))
 
 
 def _check(paths: Sequence[Path]) -> None:
