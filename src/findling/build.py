@@ -12,6 +12,7 @@ where it was, and a build over unchanged input repeats nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from collections import Counter
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from findling import config, delta, lexical, registry, snapshot, storage, writer
 from findling.catalog import Catalog
@@ -30,6 +33,7 @@ from findling.embeddings import Embeddings
 from findling.encoders.base import Encoder, open_encoder
 from findling.engines.base import Engine, Shards
 from findling.engines.local import Local
+from findling.engines.texts import vectors_of
 from findling.errors import ConfigError, NotFound, SourceError
 from findling.fetch import FetchOptions
 from findling.filters import EVERYTHING, Where
@@ -319,6 +323,7 @@ def index(build: _Build, report: Report) -> Manifest:
         records=report.records,
         workspace=build.work.scratch(),
         progress=build.progress,
+        embed_queries=functools.partial(_embed_queries, build),
         seconds=report.seconds,
     )
     if build.incremental:
@@ -331,6 +336,14 @@ def index(build: _Build, report: Report) -> Manifest:
     digest = build.work.recall("index", made_from) or writer.digest_of(draft)
     build.work.remember("index", made_from, digest)
     return writer.write(draft, build.catalog, digest)
+
+
+def _embed_queries(build: _Build, name: str, queries: list[str]) -> NDArray[np.float16]:
+    """Vectors of queries, (n, dim), through a cache of their own: a prefix may set them apart from texts."""
+    options, spec = build.settings.vectors[name], build.encoders[name].spec
+    cache = Embeddings.of(build.catalog.root, name, f"{spec.id}-queries")
+    step = EmbedStep(options.encoder, options.options, config.models_cache(), "query")
+    return vectors_of(build.local, cache, step, queries, f"embed queries of {name}", spec.dim)
 
 
 def publish(build: _Build, identity: str) -> str:

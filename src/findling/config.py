@@ -58,12 +58,16 @@ class DocumentOptions(Options, frozen=True):
 class VectorOptions(Options, frozen=True):
     """A vector field: the text columns (or the picture column) that one encoder embeds.
 
-    `options` are the table's further keys, which the encoder itself knows and checks.
+    `query` says who embeds a query's words: the encoder ("full"), or words' vectors that the build fits
+    ("instant"), if these find at least `instant_overlap` of the encoder's top 10. `options` are the table's
+    further keys, which the encoder itself knows and checks.
     """
 
     encoder: str
     input: list[str] = []
     image: str | None = None
+    query: Literal["full", "instant"] = "full"
+    instant_overlap: Share = 0.4
     options: dict[str, Any] = {}
 
 
@@ -217,7 +221,8 @@ def parse(tables: Mapping[str, Any], base: str = "") -> Settings:
 
 
 def _vector_options(name: str, table: Mapping[str, Any]) -> VectorOptions:
-    known = {key: value for key, value in table.items() if key in {"encoder", "input", "image"}}
+    ours = {*VectorOptions.__struct_fields__} - {"options"}
+    known = {key: value for key, value in table.items() if key in ours}
     options = {key: value for key, value in table.items() if key not in known}
     return convert({**known, "options": options}, VectorOptions, at=f"vectors.{name}")
 
@@ -297,6 +302,11 @@ def _check(settings: Settings) -> None:
             raise ConfigError(
                 f"vectors.{name} needs exactly one of `input` and `image`",
                 todo='write input = ["title"] or image = "cover_url"',
+            )
+        if field.image and field.query == "instant":
+            raise ConfigError(
+                f'vectors.{name}.query is "instant", but its documents are pictures',
+                todo='write query = "full"',
             )
     _check_parts("rank.weights", settings.rank.weights, settings.parts)
     if settings.lexical:

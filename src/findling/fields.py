@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from findling import pictures, registry, snapshot
 from findling.encoders.base import Encoder, Vectors, open_encoder
+from findling.encoders.instant import Instant
 from findling.errors import QueryError, SnapshotError
 from findling.indexes.base import Index, Mask, Searchable
 from findling.indexes.layered import LayeredIndex
@@ -32,6 +33,7 @@ class VectorField:
     rows: Rows | None
     encoder: Encoder
     params: Mapping[str, Any]
+    instant: Instant | None = None
 
     def search(self, vector: Vectors, k: int, mask: Mask | None) -> Ranked:
         """The best k documents for one (dim,) vector."""
@@ -51,23 +53,28 @@ class VectorField:
         vector: Vectors = np.asarray(self.index.vectors[np.array([place])], np.float32)[0]
         return vector
 
-    def query_vector(self, terms: Sequence[Term], row_of: Callable[[str], int]) -> Vectors | None:
+    def query_vector(
+        self, terms: Sequence[Term], row_of: Callable[[str], int], *, full: bool = False
+    ) -> Vectors | None:
         """The weighted sum of what the terms give for this field, as a unit vector; None where nothing does.
 
+        Words are embedded by the instant queries, where there are some, they know the words, and the caller
+        does not ask for the `full` encoder.
         Raises QueryError for a vector of another length and a picture that cannot be decoded.
         """
         total: Vectors | None = None
         for term in terms:
-            for vector in self._vectors(term, row_of):
+            for vector in self._vectors(term, row_of, full):
                 part = np.float32(term.weight) * _unit(vector)
                 total = part if total is None else total + part
         return _unit(total) if total is not None and np.any(total) else None
 
-    def _vectors(self, term: Term, row_of: Callable[[str], int]) -> list[Vectors]:
+    def _vectors(self, term: Term, row_of: Callable[[str], int], full: bool) -> list[Vectors]:
         spec = self.encoder.spec
         vectors: list[Vectors] = []
         if term.q.strip() and "text" in spec.modalities:
-            vectors += list(self.encoder.embed_texts([term.q], role="query"))
+            quick = self.instant.embed(term.q) if self.instant is not None and not full else None
+            vectors.append(self.encoder.embed_texts([term.q], role="query")[0] if quick is None else quick)
         if term.like is not None:
             own = self.vector_of(row_of(term.like))
             vectors += [own] if own is not None else []
@@ -97,7 +104,10 @@ def open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path
             todo="build again, or install the same weights",
         )
     index, rows = open_index(manifest, paths, name)
-    return VectorField(name, index, rows, encoder, field.search)
+    instant = None
+    if field.instant is not None and field.instant.used:
+        instant = Instant.open((paths.base(manifest) or paths).instant(name))
+    return VectorField(name, index, rows, encoder, field.search, instant)
 
 
 def open_index(manifest: Manifest, paths: SnapshotPaths, name: str) -> tuple[Searchable, Rows | None]:

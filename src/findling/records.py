@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Mode = Literal["hybrid", "semantic", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "semantic", "lexical")
+Way = Literal["full", "instant"]
+WAYS: tuple[Way, ...] = ("full", "instant")
 
 Document = Mapping[str, Any]
 """An accepted row: the kept columns by name, with a string `id`."""
@@ -46,7 +48,9 @@ class Query:
 
     Any of `q`, `image` (the bytes of a picture file), `like` (document id) and `vector` may be given; what
     is given is combined, with the further terms in `also`, by the weight of each. `field` limits the
-    semantic side to one vector field. `weights`, by part (a vector field's name or `lexical`), override the
+    semantic side to one vector field. `query` says who embeds its words: the encoder ("full"), or the word
+    vectors that the build fitted ("instant", raising QueryError where there are none); None leaves it to the
+    collection. `weights`, by part (a vector field's name or `lexical`), override the
     collection's. `explain` asks for ranks, `highlight` for places.
     """
 
@@ -59,6 +63,7 @@ class Query:
     k: int = 10
     offset: int = 0
     mode: Mode = "hybrid"
+    query: Way | None = None
     where: str | Mapping[str, Any] | None = None
     facets: tuple[str, ...] = ()
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -29,6 +29,7 @@ from findling.records import (
     MAX_TERMS,
     MAX_WEIGHT,
     MODES,
+    WAYS,
     Answer,
     Hit,
     Query,
@@ -124,7 +125,8 @@ class Searcher:
 
     def warm(self) -> None:
         """Load the encoders and touch what a first query would wait for."""
-        self.search(Query(q=self.manifest.title, k=1))
+        for way in WAYS if any(field.instant for field in self.fields.values()) else WAYS[:1]:
+            self.search(Query(q=self.manifest.title, k=1, query=way))
 
     def _check(self, query: Query) -> None:
         """Raises QueryError unless the query can be asked of this snapshot."""
@@ -142,6 +144,8 @@ class Searcher:
             )
         if query.mode not in MODES:
             raise QueryError(f"unknown mode {query.mode!r}", todo=f"known are {', '.join(MODES)}")
+        if query.query not in (None, *WAYS):
+            raise QueryError(f"unknown query {query.query!r}", todo=f"known are {', '.join(WAYS)}")
         if not query.terms or any(term.is_empty for term in query.also):
             raise QueryError("the query is empty", todo="give words, a picture or a document to compare with")
         if len(query.also) > MAX_TERMS:
@@ -154,6 +158,11 @@ class Searcher:
         _known("field", [query.field] if query.field else [], list(self.fields))
         _known("weights", list(query.weights), [*self.fields, *([LEXICAL] if self.lexical else [])])
         _known("facets", list(query.facets), ["id", *self.manifest.columns])
+        if query.query == "instant" and not any(self.fields[name].instant for name in self._asked(query)):
+            raise QueryError(
+                "this collection has no instant queries",
+                todo='build with query = "instant", or ask for "full"',
+            )
         if query.mode == "semantic" and not self.fields:
             raise QueryError("this collection has no vectors", todo="search with mode lexical")
         if query.mode == "lexical" and self.lexical is None:
@@ -215,9 +224,12 @@ class Searcher:
         """The query's vector in each field that is asked; and whether one had to be left out."""
         if query.mode == "lexical":
             return {}, False
-        asked = [query.field] if query.field else list(self.fields)
+        full = query.query == "full"
         try:
-            found = {name: self.fields[name].query_vector(query.terms, self._row) for name in asked}
+            found = {
+                name: self.fields[name].query_vector(query.terms, self._row, full=full)
+                for name in self._asked(query)
+            }
         except EncoderError:
             if query.mode == "semantic" or self.lexical is None or not query.q.strip():
                 raise
@@ -226,6 +238,9 @@ class Searcher:
         if not vectors and (query.mode == "semantic" or not query.q.strip()):
             raise QueryError("no vector field can take this query", todo="ask with words or another field")
         return vectors, False
+
+    def _asked(self, query: Query) -> list[str]:
+        return [query.field] if query.field else list(self.fields)
 
     def _hits(
         self, query: Query, rows: Rows, scores: NDArray[np.float32], parts: Mapping[str, Ranked]

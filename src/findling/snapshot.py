@@ -76,9 +76,23 @@ class SnapshotPaths:
         """A vector field's directory, which its index fills with the index and the full vectors."""
         return self.root / "vectors" / name
 
+    def instant(self, name: str) -> Path:
+        """A vector field's instant queries; absent where there are none."""
+        return self.field(name) / "instant"
+
     def rows(self, name: str) -> Path:
         """Which document row each vector belongs to, int64; absent where every document has a vector."""
         return self.field(name) / "rows.npy"
+
+
+class InstantManifest(Struct, frozen=True, kw_only=True):
+    """Instant queries as fitted; `used` says whether they find enough of the encoder's top 10 to be there."""
+
+    method: int
+    words: int
+    overlap_at_10: float
+    queries: str
+    used: bool
 
 
 class FieldManifest(Struct, frozen=True, kw_only=True):
@@ -95,6 +109,7 @@ class FieldManifest(Struct, frozen=True, kw_only=True):
     recall_at_10: float
     queries: str
     curve: list[dict[str, Any]] = []
+    instant: InstantManifest | None = None
 
 
 class LexicalManifest(Struct, frozen=True, kw_only=True):

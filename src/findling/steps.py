@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from findling import archives, schema, storage
-from findling.encoders.base import open_encoder
+from findling.encoders.base import Role, open_encoder
 from findling.errors import StorageError
 from findling.fetch import Fetcher, FetchOptions, PictureLoader
 from findling.fetch.addresses import is_web
@@ -138,13 +138,14 @@ class EmbedStep:
     options: dict[str, Any] = field(hash=False)
     cache: Path
     row_seconds: ClassVar[float] = 2e-3
+    role: Role = "document"
 
     def open(self) -> BatchFunction:
         """The encoder, loaded once for this process."""
         encoder = open_encoder(self.encoder, self.options, self.cache)
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
-            vectors = encoder.embed_texts(batch.column("text").to_pylist(), role="document")
+            vectors = encoder.embed_texts(batch.column("text").to_pylist(), role=self.role)
             return _embedded(batch.column("hash"), vectors, encoder.spec.dim)
 
         return run

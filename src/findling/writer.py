@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -20,16 +21,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import findling
-from findling import registry, snapshot, storage, versions
+from findling import fitting, registry, snapshot, storage, versions
 from findling.catalog import Catalog
 from findling.config import IndexOptions, Settings
 from findling.embeddings import Embeddings, Hashes, hash_halves
 from findling.encoders.base import Encoder
 from findling.errors import SnapshotError
 from findling.indexes import measure
+from findling.indexes.base import Index
 from findling.lexical import Lexical
 from findling.progress import Progress
-from findling.snapshot import FieldManifest, LexicalManifest, Manifest, Probe, SnapshotPaths
+from findling.snapshot import (
+    FieldManifest,
+    InstantManifest,
+    LexicalManifest,
+    Manifest,
+    Probe,
+    SnapshotPaths,
+)
 from findling.steps import content_hash, picture_keys, texts_of
 from findling.stores.mapped import open_documents
 
@@ -44,7 +53,10 @@ _WINDOW = (4, 12)  # words of a held-out query
 
 @dataclass
 class Draft:
-    """A snapshot in the making: where documents come from (again and again, sorted by id), and with what."""
+    """A snapshot in the making: where documents come from (again and again, sorted by id), and with what.
+
+    `embed_queries` gives (n, dim) vectors for a field's name and n queries.
+    """
 
     settings: Settings
     documents: Callable[[], Iterator[pa.RecordBatch]]
@@ -54,6 +66,7 @@ class Draft:
     records: dict[str, Any]
     workspace: Path
     progress: Progress
+    embed_queries: Callable[[str, list[str]], NDArray[np.float16]]
     seconds: dict[str, float] = field(default_factory=dict)
     is_delta: bool = False
 
@@ -99,7 +112,7 @@ def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
         write_documents(draft, paths)
         np.save(paths.versions, versions.of(draft.documents(), draft.pictures(), settings.base))
         lexical = _write_lexical(draft, paths)
-        fields = {name: _write_field(draft, paths, name) for name in draft.encoders}
+        fields = {name: _write_field(draft, paths, name, home) for name in draft.encoders}
         snapshot.write_probes(paths, list(_probes(paths, fields)))
         return snapshot.seal(aside, msgspec.structs.replace(manifest, fields=fields, lexical=lexical))
 
@@ -212,7 +225,7 @@ def lexical_texts(
         advance(batch.num_rows)
 
 
-def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest:
+def _write_field(draft: Draft, paths: SnapshotPaths, name: str, home: Catalog) -> FieldManifest:
     """Gather a field's vectors, index them, and measure what the index finds."""
     options, encoder = draft.settings.vectors[name], draft.encoders[name]
     directory = paths.field(name)
@@ -242,6 +255,7 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
     truth, _ = measure.exact_answers(index.vectors, queries, 10, own)
     curve = measure.curve(index, queries, truth, 10, index_class.sweep, exclude=own)
     chosen = measure.choose(curve, draft.settings.index.recall)
+    instant = _write_instant(draft, paths, name, index, home) if options.query == "instant" else None
     return FieldManifest(
         encoder=options.encoder,
         options=options.options,
@@ -254,7 +268,57 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str) -> FieldManifest
         recall_at_10=chosen["recall"],
         queries=said,
         curve=curve,
+        instant=instant,
     )
+
+
+def _write_instant(
+    draft: Draft, paths: SnapshotPaths, name: str, index: Index, home: Catalog
+) -> InstantManifest:
+    """Instant queries for a field; what the current snapshot has serves again where little changed."""
+    options, rows = draft.settings.vectors[name], snapshot.open_rows(paths, name)
+
+    def texts() -> Iterator[list[str]]:
+        at = 0
+        for batch in draft.documents():
+            block = texts_of(batch, options.input)
+            if rows is not None:
+                low, high = np.searchsorted(rows, (at, at + len(block)))
+                block = [block[row - at] for row in rows[low:high].tolist()]
+            at += batch.num_rows
+            yield block
+
+    hashes = _wanted(draft, name)
+    corpus = fitting.Corpus(
+        texts,
+        index.vectors,
+        hashes if rows is None else hashes[rows],
+        functools.partial(draft.embed_queries, name),
+    )
+    started = time.perf_counter()
+    made = fitting.write(
+        paths.instant(name), corpus, options.instant_overlap, _fitted_before(draft, name, home)
+    )
+    draft.seconds[f"instant {name}"] = time.perf_counter() - started
+    found = f"{name}: instant queries find {made.overlap_at_10:.0%} of the full encoder's top 10"
+    fails = f", instant_overlap asks for {options.instant_overlap:.0%}: queries stay full"
+    draft.progress.say(found if made.used else found + fails)
+    return made
+
+
+def _fitted_before(draft: Draft, name: str, home: Catalog) -> Path | None:
+    """Where the current snapshot has instant queries of the same encoder, by the method of now."""
+    current = home.current() if home.ids() else None
+    if current is None:
+        return None
+    manifest = home.manifest(current)
+    known = manifest.fields.get(name)
+    if known is None or known.instant is None or known.spec.id != draft.encoders[name].spec.id:
+        return None
+    if known.instant.method != fitting.METHOD or not known.instant.used:
+        return None
+    root = SnapshotPaths(home.local(current))
+    return (root.base(manifest) or root).instant(name)
 
 
 def _wanted(draft: Draft, name: str) -> Hashes:

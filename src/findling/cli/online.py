@@ -14,7 +14,7 @@ from findling.catalog import Catalog
 from findling.cli.output import Config, Json, print_json, settings_of
 from findling.config import FILE, models_cache
 from findling.errors import QueryError
-from findling.records import Answer, Mode, Query
+from findling.records import WAYS, Answer, Mode, Query, Way
 from findling.searcher import Searcher
 
 _HERE = Path(FILE)
@@ -31,6 +31,7 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     offset: Annotated[int, typer.Option(help="How many hits to skip.")] = 0,
     mode: Annotated[str, typer.Option(help="hybrid, semantic or lexical.")] = "hybrid",
+    way: Annotated[str | None, typer.Option("--query", help="Who embeds the words: full or instant.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
     like: Annotated[str | None, typer.Option(metavar="ID", help="A document to find others like.")] = None,
     where: Annotated[
@@ -50,6 +51,7 @@ def search(
         k=k,
         offset=offset,
         mode=mode_of(mode),
+        query=way_of(way),
         where=where,
         explain=explain,
         highlight=as_json,
@@ -121,6 +123,13 @@ def mode_of(text: str) -> Mode:
     except msgspec.ValidationError:
         raise QueryError(f"unknown mode {text!r}", todo="known are hybrid, semantic, lexical") from None
     return mode
+
+
+def way_of(text: str | None) -> Way | None:
+    """Who embeds a query's words, by its name; raises QueryError."""
+    if text not in (None, *WAYS):
+        raise QueryError(f"unknown query {text!r}", todo=f"known are {', '.join(WAYS)}")
+    return text
 
 
 def _picture(path: Path | None) -> bytes | None:

@@ -10,14 +10,14 @@ import typer
 
 from findling import storage
 from findling.catalog import Catalog
-from findling.cli.online import mode_of
+from findling.cli.online import mode_of, way_of
 from findling.cli.output import Config, Json, print_json, progress, settings_of
 from findling.config import FILE, models_cache
 from findling.errors import ConfigError, QueryError
 from findling.evaluate import evaluate
 from findling.evaluate.judged import read_qrels, read_queries
 from findling.evaluate.report import page
-from findling.records import Mode, Query
+from findling.records import Mode, Query, Way
 from findling.searcher import Searcher
 
 _HERE = Path(FILE)
@@ -36,6 +36,7 @@ def judge(
     ] = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgements: BEIR's or TREC's.")] = None,
     mode: Annotated[str, typer.Option(help="hybrid, semantic or lexical.")] = "hybrid",
+    way: Annotated[str | None, typer.Option("--query", help="Who embeds the words: full or instant.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
     like_label: Annotated[
         str | None,
@@ -55,7 +56,7 @@ def judge(
     if like_label is not None:
         shown = _like_label(searcher, like_label, field)
     else:
-        shown = _judged(searcher, queries or Path(), qrels or Path(), mode_of(mode), report)
+        shown = _judged(searcher, queries or Path(), qrels or Path(), mode_of(mode), way_of(way), report)
     if as_json:
         print_json(shown)
         return
@@ -65,14 +66,14 @@ def judge(
 
 
 def _judged(
-    searcher: Searcher, queries: Path, qrels: Path, mode: Mode, report: Path | None
+    searcher: Searcher, queries: Path, qrels: Path, mode: Mode, way: Way | None, report: Path | None
 ) -> dict[str, Any]:
     """The measures over all judged queries."""
     texts, judgements = read_queries(queries), read_qrels(qrels)
     searcher.warm()
 
     def search(text: str) -> list[str]:
-        return [hit.id for hit in searcher.search(Query(q=text, mode=mode, k=_DEPTH)).hits]
+        return [hit.id for hit in searcher.search(Query(q=text, mode=mode, query=way, k=_DEPTH)).hits]
 
     with progress().task(f"eval {mode}", len(texts), "queries") as task:
         measured = evaluate(search, texts, judgements, mode=mode, told=lambda: task.advance(1))

@@ -85,7 +85,7 @@ def document() -> bytes:
     collection = parameter("collection", "path")
     identity = parameter("id", "path")
     asked = [
-        *(parameter(name) for name in ("q", "like", "field", "mode", "where", "facets")),
+        *(parameter(name) for name in ("q", "like", "field", "mode", "query", "where", "facets")),
         *(parameter(name, kind="integer") for name in ("k", "offset")),
         parameter("explain", kind="boolean"),
     ]

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from findling.errors import QueryError
-from findling.records import Mode, Query, Term
+from findling.records import Mode, Query, Term, Way
 from findling.serve.limits import MAX_BODY
 
 
@@ -44,13 +44,14 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     k: int = 10
     offset: int = 0
     mode: Mode = "hybrid"
+    query: Way | None = None
     where: str | dict[str, Any] | None = None
     facets: list[str] = []
     weights: dict[str, float] = {}
     explain: bool = False
     highlight: bool = True
 
-    def query(self) -> Query:
+    def asked(self) -> Query:
         """The query it asks for."""
         return Query(
             q=self.q,
@@ -62,6 +63,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             k=self.k,
             offset=self.offset,
             mode=self.mode,
+            query=self.query,
             where=self.where,
             facets=tuple(self.facets),
             weights=self.weights,
@@ -89,7 +91,7 @@ def from_parameters(parameters: Mapping[str, str | bytes], **fixed: Any) -> Quer
         name: value.split(",") if name in _LISTS and isinstance(value, str) else value
         for name, value in parameters.items()
     }
-    return _told(lambda: msgspec.convert({**given, **fixed}, SearchBody, strict=False)).query()
+    return _told(lambda: msgspec.convert({**given, **fixed}, SearchBody, strict=False)).asked()
 
 
 async def from_body(request: Request) -> Query:
@@ -100,7 +102,7 @@ async def from_body(request: Request) -> Query:
     content = await request.body()
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return from_parameters(await _form(request, content))
-    return _told(lambda: msgspec.json.decode(content, type=SearchBody)).query()
+    return _told(lambda: msgspec.json.decode(content, type=SearchBody)).asked()
 
 
 async def _form(request: Request, content: bytes) -> dict[str, str | bytes]:
