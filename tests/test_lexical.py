@@ -163,10 +163,50 @@ def test_weights_that_cannot_count_are_refused(tmp_path: Path, weights: dict[str
         Lexical.build([], tmp_path / "x", weights)
 
 
+@pytest.mark.parametrize(
+    ("query", "row"),
+    [
+        ("wuthring", 4),
+        ("fishreman", 1),
+        ("leviatahn", 6),
+        ("Heigths", 4),
+        ("captian whale", 0),
+    ],
+)
+def test_a_word_that_no_row_holds_may_be_misspelled(books: Lexical, query: str, row: int) -> None:
+    assert rows(books, query)[0] == row
+
+
+@pytest.mark.parametrize("query", ["wha", "12345", "zzzzzzzz", "oceanographic"])
+def test_not_every_unknown_word_is_a_typo(books: Lexical, query: str) -> None:
+    assert rows(books, query) == []
+
+
+def test_known_words_are_taken_at_their_word(many: Lexical) -> None:
+    for query in ("word17", "common rare77", "rare4999 word99"):
+        exact, exact_scores = many.search(query, 50, typos=False)
+        found, scores = many.search(query, 50)
+        assert found.tolist() == exact.tolist()
+        assert scores.tolist() == exact_scores.tolist()
+        assert len(found)
+
+
+def test_a_query_of_typos_looks_for_three(books: Lexical) -> None:
+    assert rows(books, "wuthring fishreman leviatahn captian") == rows(books, "wuthring fishreman leviatahn")
+
+
+def test_marks_are_the_same_with_and_without_accents_nearby(books: Lexical) -> None:
+    plain = "Whales, wha-les and WHALING_boats; a whale's tale 2whales"
+    marked = books.highlights("whaling", {"text": plain})["text"]
+    accented = books.highlights("whaling", {"text": plain + " é"})["text"]
+    assert marked == accented
+    assert [plain[start:end] for start, end in marked] == ["Whales", "WHALING", "whale"]
+
+
 def test_no_language_means_no_stems(tmp_path: Path) -> None:
     Lexical.build([{"text": "whales"}], tmp_path / "x", {"text": 1.0}, language="none")
     index = Lexical.open(tmp_path / "x")
-    assert rows(index, "whale") == []
+    assert index.search("whale", 10, typos=False)[0].tolist() == []
     assert rows(index, "WHALES") == [0]
     with pytest.raises(ConfigError, match="known are en, none"):
         Lexical.build([], tmp_path / "y", {"text": 1.0}, language="klingon")

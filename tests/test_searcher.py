@@ -165,6 +165,21 @@ def test_both_fusions_agree_on_the_obvious(settings: config.Settings, fusion: st
     assert ids(searcher.search(Query(q="a captain hunts a whale", k=1))) == ["moby"]
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "semantic", "lexical"])
+def test_low_scores_can_be_left_out(searcher: Searcher, mode: Any) -> None:
+    every = searcher.search(Query(q="captain whale creature", mode=mode, k=10)).hits
+    least = every[1].score
+    some = searcher.search(Query(q="captain whale creature", mode=mode, k=10, min_score=least)).hits
+    assert some == [hit for hit in every if hit.score >= least]
+    assert 2 <= len(some) < len(every)
+    assert not searcher.search(Query(q="captain whale", mode=mode, min_score=1e6)).hits
+
+
+def test_typos_are_forgiven_unless_told(searcher: Searcher) -> None:
+    assert ids(searcher.search(Query(q="dragosn", mode="lexical"))) == ["naïve 🐉"]
+    assert ids(searcher.search(Query(q="dragosn", mode="lexical", typos=False))) == []
+
+
 REFUSED: dict[str, tuple[Query, str]] = {
     "k 0": (Query(q="x", k=0), "k is 0"),
     "k -1": (Query(q="x", k=-1), "k is -1"),
@@ -178,6 +193,8 @@ REFUSED: dict[str, tuple[Query, str]] = {
     "many terms": (Query(q="x", also=(Term(q="x"),) * 17), "17 further"),
     "weight": (Query(q="x", also=(Term(q="x", weight=float("nan")),)), "weight"),
     "part's weight": (Query(q="x", weights={"text": 1e9}), "weight"),
+    "min_score": (Query(q="x", min_score=float("nan")), "min_score is nan"),
+    "instant": (Query(q="x", query="instant"), "no instant queries"),
     "mode": (Query(q="x", mode="psychic"), "unknown mode"),  # type: ignore[arg-type] # as a caller may send it
     "field": (Query(q="x", field="cover"), "'cover'"),
     "weights": (Query(q="x", weights={"cover": 1.0}), "'cover'"),

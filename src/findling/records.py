@@ -48,10 +48,11 @@ class Query:
 
     Any of `q`, `image` (the bytes of a picture file), `like` (document id) and `vector` may be given; what
     is given is combined, with the further terms in `also`, by the weight of each. `field` limits the
-    semantic side to one vector field. `query` says who embeds its words: the encoder ("full"), or the word
+    semantic side to one vector field. `query` says who embeds the words: the encoder ("full"), or the word
     vectors that the build fitted ("instant", raising QueryError where there are none); None leaves it to the
-    collection. `weights`, by part (a vector field's name or `lexical`), override the
-    collection's. `explain` asks for ranks, `highlight` for places.
+    collection. Hits that score below `min_score` are left out (a cosine, BM25 or a fused score, by `mode`).
+    With `typos`, words that no document holds find others spelled nearly alike. `weights`, by part (a vector
+    field's name or `lexical`), override the collection's. `explain` asks for ranks, `highlight` for places.
     """
 
     q: str = ""
@@ -66,6 +67,8 @@ class Query:
     query: Way | None = None
     where: str | Mapping[str, Any] | None = None
     facets: tuple[str, ...] = ()
+    min_score: float | None = None
+    typos: bool = True
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     explain: bool = False
     highlight: bool = False

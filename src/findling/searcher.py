@@ -7,6 +7,7 @@ the store turns its rows into documents.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +91,9 @@ class Searcher:
         mask = None if expression is None else self._mask(expression)
         stages.lap("filter")
         rows, scores, parts, degraded = self._ranked(query, mask, stages)
+        if query.min_score is not None:
+            good = int(np.count_nonzero(scores >= query.min_score))  # the first ones, as scores never rise
+            rows, scores = rows[:good], scores[:good]
         facets = {name: self._facets(name, expression) for name in query.facets}
         stages.lap("facets")
         page = slice(query.offset, query.offset + query.k)
@@ -152,9 +156,7 @@ class Searcher:
             raise QueryError(
                 f"the query has {len(query.also)} further terms", todo=f"at most {MAX_TERMS} are taken"
             )
-        numbers = [*query.weights.values(), *(term.weight for term in query.also)]
-        if any(not abs(number) <= MAX_WEIGHT for number in numbers):
-            raise QueryError("a weight is out of range", todo=f"give numbers up to {MAX_WEIGHT:g}")
+        _check_numbers(query)
         _known("field", [query.field] if query.field else [], list(self.fields))
         _known("weights", list(query.weights), [*self.fields, *([LEXICAL] if self.lexical else [])])
         _known("facets", list(query.facets), ["id", *self.manifest.columns])
@@ -207,7 +209,7 @@ class Searcher:
             yield name, self.fields[name].search(vector, size, mask)
         stages.lap("index")
         if self.lexical is not None and query.mode != "semantic" and query.q.strip():
-            yield LEXICAL, self.lexical.search(query.q, size, mask)
+            yield LEXICAL, self.lexical.search(query.q, size, mask, typos=query.typos)
             stages.lap("lexical")
 
     def _fuse(self, query: Query, parts: Mapping[str, Ranked]) -> Ranked:
@@ -319,18 +321,23 @@ def _alive(paths: SnapshotPaths, rows: int) -> Mask:
     return alive
 
 
+def _check_numbers(query: Query) -> None:
+    numbers = [*query.weights.values(), *(term.weight for term in query.also)]
+    if any(not abs(number) <= MAX_WEIGHT for number in numbers):
+        raise QueryError("a weight is out of range", todo=f"give numbers up to {MAX_WEIGHT:g}")
+    if query.min_score is not None and not math.isfinite(query.min_score):
+        raise QueryError(f"min_score is {query.min_score}", todo="give a number")
+
+
 def _by_row(parts: Mapping[str, Ranked], rows: Rows) -> tuple[list[dict[str, float]], list[dict[str, int]]]:
     """For each row, the score and the rank that each part gave it."""
     scores: list[dict[str, float]] = [{} for _ in rows]
     ranks: list[dict[str, int]] = [{} for _ in rows]
     for name, (found, values) in parts.items():
-        if not len(found):
-            continue
-        order = np.argsort(found)
-        place = order[np.minimum(np.searchsorted(found, rows, sorter=order), len(found) - 1)]
-        for at in np.flatnonzero(found[place] == rows):
-            scores[at][name] = float(values[place[at]])
-            ranks[at][name] = int(place[at]) + 1
+        here, places = np.nonzero(found == rows[:, None])
+        for at, place, score in zip(here.tolist(), places.tolist(), values[places].tolist(), strict=True):
+            scores[at][name] = score
+            ranks[at][name] = place + 1
     return scores, ranks
 
 

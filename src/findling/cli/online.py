@@ -37,6 +37,7 @@ def search(
     where: Annotated[
         str | None, typer.Option(metavar="EXPR", help="Only documents for which this holds.")
     ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out hits that score less.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show each part's rank and score.")] = False,
     config: Config = _HERE,
     as_json: Json = False,
@@ -53,6 +54,7 @@ def search(
         mode=mode_of(mode),
         query=way_of(way),
         where=where,
+        min_score=min_score,
         explain=explain,
         highlight=as_json,
     )

@@ -213,6 +213,8 @@ def _half_vectors(flat: Any) -> NDArray[np.float16]:
 
 def _ordered(rows: Rows, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
     """Best first with ties by row, and filled up to k columns with -1 and -inf."""
+    if len(rows) == 1 and rows.shape[1] == k and rows[0, -1] >= 0 and (scores[0, 1:] < scores[0, :-1]).all():
+        return rows, scores  # as nearly always; what follows takes a tenth of a search
     scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
     order = np.lexsort((rows, -scores), axis=1)
     rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)

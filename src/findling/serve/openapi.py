@@ -87,7 +87,8 @@ def document() -> bytes:
     asked = [
         *(parameter(name) for name in ("q", "like", "field", "mode", "query", "where", "facets")),
         *(parameter(name, kind="integer") for name in ("k", "offset")),
-        parameter("explain", kind="boolean"),
+        parameter("min_score", kind="number"),
+        *(parameter(name, kind="boolean") for name in ("typos", "explain")),
     ]
     whole = {"type": "object"}
     text = {"200": {"description": "Done", "content": {"text/plain": {"schema": {"type": "string"}}}}}

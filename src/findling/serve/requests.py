@@ -47,6 +47,8 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query: Way | None = None
     where: str | dict[str, Any] | None = None
     facets: list[str] = []
+    min_score: float | None = None
+    typos: bool = True
     weights: dict[str, float] = {}
     explain: bool = False
     highlight: bool = True
@@ -66,6 +68,8 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             query=self.query,
             where=self.where,
             facets=tuple(self.facets),
+            min_score=self.min_score,
+            typos=self.typos,
             weights=self.weights,
             explain=self.explain,
             highlight=self.highlight,
