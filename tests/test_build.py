@@ -48,7 +48,7 @@ def test_a_build_tells_what_it_did(tmp_path: Path) -> None:
     assert report.records == {"read": 40, "kept": 20, "dropped": {"where: year >= 2000": 20}}
     assert report.embedded == {"text": {"new": 20, "reused": 0, "failed": 0}}
     assert report.index["text"].keys() == {"kind", "params", "bytes", "seconds", "recall_at_10"}
-    assert report.index["text"]["kind"] == "exact"
+    assert report.index["text"]["kind"] == "flat"
     assert report.index["text"]["recall_at_10"] == 1.0
     assert {"extract", "embed", "index", "publish"} <= report.seconds.keys()
     assert report.published

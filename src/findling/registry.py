@@ -35,6 +35,8 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("encoder", "laion-clip-vit-b-32"): Entry("findling.encoders.clip:Clip", preset="laion-clip-vit-b-32"),
     ("index", "exact"): Entry("findling.indexes.exact:Exact"),
     ("index", "graph"): Entry("findling.indexes.faiss:Graph"),
+    ("index", "compact"): Entry("findling.indexes.faiss:Compact"),
+    ("index", "flat"): Entry("findling.indexes.faiss:Flat"),
     ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),
     ("store", "datastore"): Entry("findling.stores.datastore:DatastoreStore", "gcp"),
     ("engine", "local"): Entry("findling.engines.local:Local"),

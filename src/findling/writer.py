@@ -135,7 +135,7 @@ def choose_kind(options: IndexOptions, count: int) -> str:
     if options.kind != "auto":
         registry.find("index", options.kind)
         return options.kind
-    return "exact" if count <= _EXACT_UNTIL else "graph"
+    return "flat" if count <= _EXACT_UNTIL else "graph"
 
 
 def shape_digest(draft: Draft) -> str:
@@ -242,7 +242,7 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str, home: Catalog) -
             task.advance(len(vectors))
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     index = index_class.open(directory)
-    many = _EXACT_QUERIES if kind == "exact" else _QUERIES
+    many = _EXACT_QUERIES if kind in ("exact", "flat") else _QUERIES
     own: NDArray[np.int64] | None = None
     if options.image:
         own = measure.sample_rows(len(vectors), many)

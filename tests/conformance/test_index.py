@@ -24,7 +24,9 @@ class Kind(NamedTuple):
 
 KINDS = [
     Kind("exact", {}, [{}], 1.0),
+    Kind("flat", {}, [{}], 1.0),
     Kind("graph", {"threads": 1}, [{}, {"ef": 16, "refine": 2}, {"ef": 200}], 0.95),
+    Kind("compact", {"threads": 1}, [{}, {"probes": 4, "refine": 2}, {"probes": 64, "refine": 8}], 0.95),
 ]
 DIM, COUNT = 32, 12_000
 
