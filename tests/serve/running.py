@@ -136,7 +136,7 @@ def children(parent: int) -> list[int]:
 def inside(app: ASGIApp, protocol: type[asyncio.Protocol] | str = "httptools") -> Iterator[Caller]:
     """An application on a socket of its own, in a thread of this process, for as long as the block runs."""
     settings = uvicorn.Config(
-        app, port=0, log_level="critical", ws="none", http=protocol, proxy_headers=False
+        app, port=0, log_level="critical", ws="none", http=protocol, proxy_headers=False, timeout_keep_alive=1
     )
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, daemon=True)

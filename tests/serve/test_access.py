@@ -34,13 +34,13 @@ def settled(service: Running, holds: Callable[[], bool]) -> None:
 
 
 def test_every_worker_tells_the_same_sums(service: Running) -> None:
+    service.until(lambda: counted(service, "findling_workers") == 2)
     series = 'findling_requests_total{route="/openapi.json",status="200"}'
     before = counted(service, series)
     for _ in range(10):  # a connection each, so both workers get some
         service.call("/openapi.json")
     settled(service, lambda: counted(service, series) == before + 10)
     assert {counted(service, series) for _ in range(10)} == {before + 10}
-    assert counted(service, "findling_workers") == 2
 
 
 def test_histograms_add_up_and_know_the_stages(service: Running) -> None:
@@ -81,7 +81,7 @@ def test_metrics_are_in_prometheus_own_format(service: Running) -> None:
     assert counted(service, 'findling_snapshot_recall{collection="small",field="text"}') == 1
     assert 0 < counted(service, 'findling_snapshot_age_seconds{collection="small"}') < 3600
     assert counted(service, 'process_resident_memory_bytes{worker="0"}') > 1e7
-    assert counted(service, 'process_open_fds{worker="1"}') > 3
+    service.until(lambda: counted(service, 'process_open_fds{worker="1"}') > 3)
 
 
 def test_nothing_is_in_flight_but_the_scrape_itself(service: Running) -> None:
@@ -165,5 +165,6 @@ def test_a_log_that_nobody_reads_holds_up_nothing() -> None:
     assert seen[0].startswith("0 ")
     numbers = [int(line.split()[0]) for line in seen if line[0].isdigit()]
     assert numbers == sorted(numbers)
-    [lost] = [json.loads(line)["lost_lines"] for line in seen if line.startswith("{")]
+    lost = sum(json.loads(line)["lost_lines"] for line in seen if line.startswith("{"))
+    assert lost > 0
     assert lost + len(numbers) == 5000

@@ -20,7 +20,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 STAGES = ("cache", "wait", "filter", "encode", "index", "lexical", "fuse", "facets", "documents")
 CACHE = ("hit", "miss", "off")
 OTHER = "other"
-_STATUSES = (200, 206, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 421, 429, 500, 503)
+_STATUSES = (200, 206, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 421, 429, 499, 500, 503)
 _PROCESS = "/proc"
 
 

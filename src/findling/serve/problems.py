@@ -9,19 +9,22 @@ from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from findling.errors import FindlingError, Overloaded
 
 _log = logging.getLogger("findling.serve")
 RETRY_AFTER_SECONDS = 1
+_MOST_TOLD = 1000  # characters: what was wrong may have been a megabyte
+CLIENT_GONE = 499  # nginx's word for a client that did not wait
 
 
 def problem(
     status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A problem document; `code` is stable, `detail` is for people."""
+    detail = detail if len(detail) <= _MOST_TOLD else f"{detail[:_MOST_TOLD]}…"
     body = {"type": f"urn:findling:{code}", "title": title, "status": status, "detail": detail, "code": code}
     sent = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -55,7 +58,14 @@ async def on_any_error(request: Request, error: Exception) -> Response:
     return problem(500, "internal", "Internal error", "this should not have happened; the log says more")
 
 
+async def on_gone(request: Request, error: ClientDisconnect) -> Response:
+    """Nobody is there to be told."""
+    del request, error
+    return Response(status_code=CLIENT_GONE)
+
+
 HANDLERS: dict[Any, Any] = {
+    ClientDisconnect: on_gone,
     FindlingError: on_own_error,
     HTTPException: on_http_error,
     Exception: on_any_error,

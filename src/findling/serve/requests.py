@@ -77,6 +77,8 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _LISTS = ("facets",)
+MAX_VALUES = 100_000
+"""Values in a body, however deep: in 32 MB there is room for ten million, and they would take gigabytes."""
 
 
 def _numbers(vector: list[float] | None) -> NDArray[np.float32] | None:
@@ -106,6 +108,8 @@ async def from_body(request: Request) -> Query:
     content = await request.body()
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return from_parameters(await _form(request, content))
+    if content.count(b",") + content.count(b"[") + content.count(b"{") > MAX_VALUES:
+        raise QueryError("the body has too many values", todo=f"at most {MAX_VALUES:,} are taken")
     return _told(lambda: msgspec.json.decode(content, type=SearchBody)).asked()
 
 

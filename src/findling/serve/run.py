@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -21,6 +22,8 @@ from findling.errors import ConfigError, FindlingError
 from findling.serve import gate
 from findling.serve.live import Collection
 
+_FILES = 16_384
+_UNREAD_MILLISECONDS = 30_000
 _STOP_SECONDS = 10  # for requests under way when the service is told to stop
 
 
@@ -37,12 +40,20 @@ class Factory:
         """The application over the collections of these configurations."""
         from findling.serve.app import create
 
+        _open_more_files()
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
         models = config.models_cache()
         collections = [Collection(config.load(path), models) for path in self.paths]
         # Read in each worker, so that one that is started anew knows new keys.
         options = options_of(collections[0].settings.serve, self.host, self.behind_proxy)
         return create(collections, options, Path(self.shared))
+
+
+def _open_more_files() -> None:
+    """A connection is a file; the usual limit of 1,024 is fewer than a worker takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def options_of(options: ServeOptions, host: str | None, behind_proxy: bool) -> ServeOptions:
@@ -70,6 +81,8 @@ def run(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from findling.serve.protocol import Guarded
+
     _check_doors(paths, host, behind_proxy)
     _check(paths)
     listening = _listen(host, port)
@@ -80,8 +93,9 @@ def run(
     settings = uvicorn.Config(
         Factory(tuple(map(str, paths)), host, behind_proxy, shared),
         factory=True,
+        http=Guarded,
         workers=workers,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         proxy_headers=False,
         ws="none",
@@ -125,6 +139,10 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if hasattr(
+            socket, "TCP_USER_TIMEOUT"
+        ):  # whoever reads nothing is let go, also of the little that is left
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MILLISECONDS)
         listening.bind((host, port))
     except (OSError, OverflowError) as error:
         listening.close()
