@@ -20,6 +20,8 @@ import pyarrow as pa
 import pytest
 
 from findling import build, config
+from findling.errors import StorageError
+from findling.schema import Drop, with_drops
 from findling.sources.base import BatchFunction, Split
 
 WORDS = "whale sea ship storm island captain night river garden letter war moon iron glass king".split()  # noqa: SIM905
@@ -157,15 +159,38 @@ class Marked:
 
 @dataclass(frozen=True)
 class Deadly:
-    """A step that kills its process at the row `at`, as long as the file `armed` is there."""
+    """A step that kills its process at the row `at`, as long as the file `armed` is there.
+
+    With `once` the file goes with the first.
+    """
 
     at: int
     armed: str
+    once: bool = False
 
     def open(self) -> BatchFunction:
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
             if self.at in batch.column("n").to_pylist() and Path(self.armed).exists():
+                Path(self.armed).unlink() if self.once else None
                 os.kill(os.getpid(), signal.SIGKILL)
             return batch
+
+        return run
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A step that drops odd numbers, and refuses one."""
+
+    refused: int = -1
+
+    def open(self) -> BatchFunction:
+        def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+            values = batch.column("n").to_pylist()
+            if self.refused in values:
+                raise StorageError(f"{self.refused} is refused", todo="leave it out")
+            odd = [n for n in values if n % 2]
+            drops = [Drop("odd", len(odd)), *(Drop("multiple of five", 0, str(n)) for n in odd if n % 5 == 0)]
+            return with_drops(batch.filter(pa.array([n % 2 == 0 for n in values])), drops)
 
         return run

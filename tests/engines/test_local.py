@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch import Deadly, Marked, Numbers, eventually
+from batch import Deadly, Failing, Marked, Numbers, eventually
 from findling import storage
 from findling.engines import local as engine_module
 from findling.engines.base import Shards
 from findling.engines.local import Local
 from findling.errors import FindlingError, StorageError
 from findling.progress import Silent
-from findling.schema import Drop, with_drops
 from findling.sources.base import BatchFunction, Split
 
 
@@ -138,24 +137,6 @@ def test_what_is_done_is_not_read_again(engine: Local, tmp_path: Path) -> None:
 class Unreadable(Numbers):
     def read(self, _split: Split) -> Iterator[pa.RecordBatch]:
         raise AssertionError("it has been read before")
-
-
-@dataclass(frozen=True)
-class Failing:
-    """A step that drops odd numbers, and refuses one."""
-
-    refused: int = -1
-
-    def open(self) -> BatchFunction:
-        def run(batch: pa.RecordBatch) -> pa.RecordBatch:
-            values = batch.column("n").to_pylist()
-            if self.refused in values:
-                raise StorageError(f"{self.refused} is refused", todo="leave it out")
-            odd = [n for n in values if n % 2]
-            drops = [Drop("odd", len(odd)), *(Drop("multiple of five", 0, str(n)) for n in odd if n % 5 == 0)]
-            return with_drops(batch.filter(pa.array([n % 2 == 0 for n in values])), drops)
-
-        return run
 
 
 def test_drops_are_told_once_for_each_row(engine: Local, tmp_path: Path) -> None:

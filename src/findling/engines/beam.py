@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import difflib
 import logging
+import multiprocessing
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from findling import storage
+from findling import config, storage
 from findling.config import Options, convert
-from findling.engines import relations
+from findling.engines import cutting, lifeline, relations
 from findling.engines.base import Shards, shards_of
-from findling.engines.cluster import Cluster, Tasks
+from findling.engines.cluster import Cluster, Tasks, WorkerLost
 from findling.engines.writing import ROWS_HELD, error_in, telling
 from findling.errors import ConfigError, FindlingError, extra
 from findling.progress import Progress
@@ -37,7 +40,7 @@ _ROWS_READ = 100_000  # by one task of a group or a join
 _ROWS_OF_A_PART = 200_000
 _MEMORY = 1 << 30  # of a part's group or join, before it spills
 _DIRECT = {"DirectRunner", "FnApiRunner"}
-_TRIES = 3
+_PROCESSES = "multi_processing"
 
 
 class BeamOptions(Options, frozen=True):
@@ -91,58 +94,58 @@ class Beam(Cluster):
         """Nothing stays between two pipelines."""
 
     def _do(self, tasks: Tasks, seconds: float) -> None:
-        import apache_beam as beam
-
-        class Do(beam.DoFn):  # type: ignore[misc]  # Beam is untyped
-            def setup(self) -> None:
-                tasks.open()
-
-            def process(self, place: int) -> Iterator[int]:
-                yield tasks.do(place)
-
-        def make(pipeline: Pipeline) -> None:
-            places = pipeline | "Tasks" >> beam.Create(range(len(tasks)))
-            _ = places | "Spread" >> beam.Reshuffle() | "Do" >> beam.ParDo(Do())
-
-        self._run(make, seconds)
+        self._run(_Each(tasks), seconds)
 
     def _relate(self, sql: str, sides: Mapping[str, _Side]) -> Shards:
         """A query over relations whose rows with equal keys come together, as a dataset of its own."""
-        import apache_beam as beam
-
-        out = storage.join(
-            self.workspace, relations.named(sql, *(side.rows.files() for side in sides.values()))
-        )
+        name = relations.named(sql, *(side.rows.files() for side in sides.values()))
+        out = storage.join(self.workspace, name)
         done = storage.join(out, "_SUCCESS")
-        if storage.exists(done):
-            return Shards(out)
-        rows = sum(side.rows.count() for side in sides.values())
-        parts = max(1, -(-rows // _ROWS_OF_A_PART))
+        if not storage.exists(done):
+            rows = sum(side.rows.count() for side in sides.values())
+            job = _Relation(sql, dict(sides), max(1, -(-rows // _ROWS_OF_A_PART)), out)
 
-        def make(pipeline: Pipeline) -> None:
-            collections = {name: _scattered(pipeline, name, side, parts) for name, side in sides.items()}
-            together = collections | "Together" >> beam.CoGroupByKey()
-            _ = together | "Relate" >> beam.MapTuple(lambda part, found: _part(sql, part, found, out))
+            def relate() -> Shards:
+                self._run(job, rows * cutting.PLAIN_ROW_SECONDS)
+                return Shards(out)
 
-        self._run(make, rows * 1e-5)
-        storage.write_bytes(done, b"")
+            self._persistent(relate)
+            storage.write_bytes(done, b"")
         return Shards(out)
 
-    def _run(self, make: Any, seconds: float) -> None:
-        with extra("beam", "engine 'beam'"):
-            import apache_beam as beam
-        logging.getLogger("apache_beam").setLevel(logging.ERROR)
-        pipeline = beam.Pipeline(options=_pipeline_options(self._runner, self._settled(seconds)))
-        make(pipeline)
+    def _run(self, job: _Job, seconds: float) -> None:
+        options = self._settled(seconds)
+        if self._runner in _DIRECT and options.get("direct_running_mode") == _PROCESSES:
+            self._apart(job, options)
+        else:
+            _execute(job, self._runner, options)
+
+    def _apart(self, job: _Job, options: Mapping[str, Any]) -> None:
+        """In a process of its own: Beam's runner waits for ever for a worker that is gone."""
+        context = multiprocessing.get_context("spawn")
+        watched, alive = context.Pipe(duplex=False)
+        answer, told = context.Pipe(duplex=False)
+        log = self._log()
+        storage.make_directory(str(log.parent))
+        arguments = (job, self._runner, options, str(log), watched, told)
+        process = context.Process(target=_work_apart, args=arguments, daemon=False)
+        process.start()
+        told.close()
         try:
-            result = pipeline.run()
-            state = result.wait_until_finish()
-        except FindlingError:
-            raise
-        except Exception as error:
-            raise _explained(error) from error
-        if state != "DONE":
-            raise FindlingError(f"the Beam job ended as {state}", todo="look into the runner's log")
+            try:
+                error = answer.recv()
+            except EOFError:
+                raise WorkerLost(
+                    "a worker process of Beam ended before its work was done",
+                    todo=f"look into {log}; run the same command again: it goes on from here",
+                ) from None
+            if error is not None:
+                raise error
+        finally:
+            process.kill()
+            process.join()
+            for end in (watched, alive, answer):
+                end.close()
 
     def _settled(self, seconds: float) -> dict[str, Any]:
         """Beam's options; on this machine, worker processes where the work is worth starting them."""
@@ -151,8 +154,13 @@ class Beam(Cluster):
             return self._given
         if seconds < _IN_PROCESS_SECONDS or self.cores() == 1:
             return {**self._given, "direct_running_mode": "in_memory", "direct_num_workers": 1}
-        chosen = {"direct_running_mode": "multi_processing", "direct_num_workers": self.cores()}
+        chosen = {"direct_running_mode": _PROCESSES, "direct_num_workers": self.cores()}
         return {**self._given, **chosen}
+
+    def _log(self) -> Path:
+        """Where Beam's own words go."""
+        local = storage.is_local(self.workspace)
+        return (storage.local_path(self.workspace) if local else config.user_cache()) / "beam.log"
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,87 @@ class _Side:
     def schema(self) -> pa.Schema:
         found = self.rows.schema()
         return pa.schema([found.field(name) for name in self.columns])
+
+
+class _Job(Protocol):
+    """A picklable description of a pipeline."""
+
+    def add(self, pipeline: Pipeline) -> None:
+        """Put the transforms into a pipeline."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Each:
+    """All tasks of a stage, spread over the workers."""
+
+    tasks: Tasks
+
+    def add(self, pipeline: Pipeline) -> None:
+        import apache_beam as beam
+
+        tasks = self.tasks
+
+        class Do(beam.DoFn):  # type: ignore[misc]  # Beam is untyped
+            def setup(self) -> None:
+                tasks.open()
+
+            def process(self, place: int) -> Iterator[int]:
+                yield tasks.do(place)
+
+        places = pipeline | "Tasks" >> beam.Create(range(len(tasks)))
+        _ = places | "Spread" >> beam.Reshuffle() | "Do" >> beam.ParDo(Do())
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """A query over `sides`, done part by part; rows with equal keys are in one part."""
+
+    sql: str
+    sides: dict[str, _Side]
+    parts: int
+    out: str
+
+    def add(self, pipeline: Pipeline) -> None:
+        import apache_beam as beam
+
+        sql, out = self.sql, self.out
+        sides = {name: _scattered(pipeline, name, side, self.parts) for name, side in self.sides.items()}
+        together = sides | "Together" >> beam.CoGroupByKey()
+        _ = together | "Relate" >> beam.MapTuple(lambda part, found: _part(sql, part, found, out))
+
+
+def _execute(job: _Job, runner: str, options: Mapping[str, Any]) -> None:
+    """Run a pipeline to its end; raises FindlingError."""
+    with extra("beam", "engine 'beam'"):
+        import apache_beam as beam
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    pipeline = beam.Pipeline(options=_pipeline_options(runner, options))
+    job.add(pipeline)
+    try:
+        state = pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _explained(error) from error
+    if state != "DONE":
+        raise FindlingError(f"the Beam job ended as {state}", todo="look into the runner's log")
+
+
+def _work_apart(
+    job: _Job, runner: str, options: Mapping[str, Any], log: str, watched: Connection, told: Connection
+) -> None:
+    """In the process that runs a pipeline: send the error it ends with, or None; or end without a word."""
+    lifeline.hold(watched)
+    with open(log, "ab") as words:
+        os.dup2(words.fileno(), 1)
+        os.dup2(words.fileno(), 2)
+    # Beam's thread that watches a worker process raises when that ends, and nobody listens.
+    threading.excepthook = lambda raised: "exited with return code" in str(raised.exc_value) and os._exit(1)
+    try:
+        _execute(job, runner, options)
+        told.send(None)
+    except FindlingError as error:
+        told.send(error)
+    os._exit(0)  # not waiting for servers and threads of Beam
 
 
 def _scattered(pipeline: Pipeline, name: str, side: _Side, parts: int) -> Any:

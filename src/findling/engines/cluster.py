@@ -15,10 +15,12 @@ from findling.engines import cutting
 from findling.engines.base import Shards
 from findling.engines.cutting import DONE, Recut
 from findling.engines.writing import Work, opened, telling, write
+from findling.errors import FindlingError
 from findling.progress import Progress
 from findling.sources.base import Dataset, Split
 from findling.steps import Step
 
+_TRIES = 4
 _LOOK_SECONDS = 2.0  # between two looks at what is there
 
 
@@ -36,6 +38,10 @@ class Tasks(Protocol):
         ...
 
 
+class WorkerLost(FindlingError):
+    """A worker ended before its work was done; what it had finished is there."""
+
+
 class Cluster(ABC):
     """An engine whose workers share nothing but `workspace`, a directory or URL that all of them reach."""
 
@@ -49,10 +55,27 @@ class Cluster(ABC):
 
     @abstractmethod
     def _do(self, tasks: Tasks, seconds: float) -> None:
-        """Do all of them, anywhere, each at least once; raises what a task raised. `seconds` is a guess."""
+        """Do all of them, anywhere, each at least once; raises what a task raised. `seconds` is a guess.
+
+        Raises WorkerLost where the engine itself does not do again what a lost worker left.
+        """
 
     def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
         """Apply the steps to every split; see `findling.engines.base.Engine`."""
+        return self._persistent(lambda: self._once(source, steps, out, name))
+
+    def _persistent(self, work: Callable[[], Shards]) -> Shards:
+        """Work that skips what is there already, again where a worker was lost."""
+        for left in reversed(range(_TRIES)):
+            try:
+                return work()
+            except WorkerLost as lost:
+                if not left:
+                    raise
+                self.progress.say(f"{lost.what}: going on without it")
+        raise AssertionError("the last try returns or raises")
+
+    def _once(self, source: Dataset, steps: Sequence[Step], out: str, name: str) -> Shards:
         done = {*Shards(out).names(), *storage.listing(storage.join(out, DONE))}
         if isinstance(source, Shards):
             source = cutting.cut(source, steps, self.cores(), done)
@@ -66,7 +89,18 @@ class Cluster(ABC):
             seconds = sum(max(split.length, 0) for split in left) * cutting.row_seconds(steps)
             with self._watched(left, out, name):
                 self._do(_Writing(Work.of(steps, out), tuple(todo)), seconds)
+            self._must_be_there([storage.join(out, f"{split.name}.parquet") for split in left])
         return Shards(out)
+
+    def _must_be_there(self, files: list[str]) -> None:
+        """Raises FindlingError where workers wrote to a place that is not this machine's."""
+        where = files[0].rpartition("/")[0]
+        names = {file.rpartition("/")[2] for file in files}
+        if not names <= {*storage.listing(where)}:
+            raise FindlingError(
+                f"the workers are done, but what they wrote is not in {where}",
+                todo="let home be a bucket, or a directory that all machines share under the same path",
+            )
 
     def _parts(self, source: Dataset, large: list[Split], out: str, name: str) -> Recut:
         """Files that cannot be cut where they lie, read once and left in parts."""

@@ -10,8 +10,6 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +25,7 @@ from msgspec import Meta
 
 from findling import storage
 from findling.config import Options, convert
-from findling.engines import handover, relations
+from findling.engines import handover, lifeline, relations
 from findling.engines.base import Shards, shards_of
 from findling.engines.handover import Rooms
 from findling.engines.writing import ROWS_HELD, Work, forget, write
@@ -198,7 +196,7 @@ class Local:
             # Workers hold the other end, and see it close when this process ends, however it ends.
             watched, self._alive = context.Pipe(duplex=False)
             self._pool = ProcessPoolExecutor(
-                self.workers, context, initializer=_start_worker, initargs=(watched,)
+                self.workers, context, initializer=lifeline.hold, initargs=(watched,)
             )
         try:
             yield self._pool
@@ -317,18 +315,6 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
         return uuid.uuid4().hex
-
-
-def _start_worker(watched: Connection) -> None:
-    """A worker leaves interrupts to its parent, and does not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):
-            watched.poll(None)  # nothing is ever sent; it returns when the other end is closed
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _in_bytes(splits: list[Split]) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from findling.sources.base import ORDER, Dataset
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+_SUCCESS = "_SUCCESS"  # what Spark leaves when all of a result is written
 _TALLY = "place int, rows long"
 _ROWS_OF_A_FILE = 8 * ROWS_HELD  # a reader of some rows decodes no more than these
 _ROWS_OF_A_SHUFFLE = 100_000
@@ -143,13 +144,14 @@ class Spark(Cluster):
 
     def _written(self, name: str, rows: int, make: Any) -> Shards:
         out = storage.join(self.workspace, name)
-        if not storage.exists(storage.join(out, "_SUCCESS")):
+        if not storage.exists(storage.join(out, _SUCCESS)):
             session = self.session
             pieces = max(self.cores(), -(-rows // _ROWS_OF_A_SHUFFLE))
             session.conf.set("spark.sql.shuffle.partitions", str(pieces))
             written = make().write.mode("overwrite").option("maxRecordsPerFile", _ROWS_OF_A_FILE)
             written = written.option("parquet.block.row.count.limit", ROWS_HELD)
             self._wait(lambda: written.parquet(_hadoop(out)))
+            self._must_be_there([storage.join(out, _SUCCESS)])
         return Shards(out)
 
     def _read(self, shards: Shards, columns: list[str] | None = None) -> DataFrame:
@@ -158,7 +160,7 @@ class Spark(Cluster):
 
         found = shards.schema()
         wanted = pa.schema([found.field(name) for name in columns or found.names])
-        files = [_hadoop(file) for file in shards.files()]
+        files = [_hadoop(_escaped(file)) for file in shards.files()]
         return self.session.read.schema(from_arrow_schema(wanted)).parquet(*files)
 
     def _wait(self, action: Any) -> None:
@@ -269,11 +271,13 @@ def _column(name: str) -> Column:
 
 
 def _hadoop(url: str) -> str:
-    """A path as Hadoop reads it: a URL, in which no letter stands for others."""
-    marks = "\\*?[]{}"
-    plain = str(storage.local_path(url).absolute()) if storage.is_local(url) else url
-    escaped = reduce(lambda text, mark: text.replace(mark, f"\\{mark}"), marks, plain)
-    return f"file://{escaped}" if storage.is_local(url) else escaped
+    """A path on this machine as Hadoop's URL; any other stays."""
+    return f"file://{storage.local_path(url).absolute()}" if storage.is_local(url) else url
+
+
+def _escaped(url: str) -> str:
+    """A path that Spark reads, in which no letter stands for others."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", url)
 
 
 def _told(value: str | int | float | bool) -> str:
