@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from findling.errors import FindlingError
@@ -21,10 +21,11 @@ class ServiceError(FindlingError):
 
 @dataclass(frozen=True)
 class Client:
-    """Talks to a service at `url`, for example http://127.0.0.1:8000."""
+    """Talks to a service at `url`, for example http://127.0.0.1:8000, with a key where it asks for one."""
 
     url: str
     timeout: float = 30.0
+    key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if urllib.parse.urlsplit(self.url).scheme not in {"http", "https"}:
@@ -60,6 +61,8 @@ class Client:
     def _ask(self, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data is not None else {}
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(self.url.rstrip("/") + path, data, headers)  # noqa: S310 - checked above
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as reply:  # noqa: S310 - checked above

@@ -14,6 +14,7 @@ from running import Caller, Reply, Running, command, inside, serving
 
 import small
 from findling import build, config
+from findling.client import Client, ServiceError
 from findling.config import ServeOptions
 from findling.errors import ConfigError
 from findling.serve import auth, gate, hosts
@@ -77,6 +78,14 @@ def test_a_key_opens_search_and_an_admin_key_everything(guarded: Caller) -> None
     done = guarded.call(RELOAD, method="POST", headers=bearer(ADMIN))
     assert done.status == 200
     assert done.json()["moved"] is False
+
+
+def test_the_client_sends_its_key_and_does_not_show_it(guarded: Caller) -> None:
+    client = Client(guarded.base, key=SEARCHER)
+    assert client.search("small", "whale")["hits"][0]["id"] == "moby"
+    assert SEARCHER not in repr(client)
+    with pytest.raises(ServiceError, match="asks for a key"):
+        Client(guarded.base).collections()
 
 
 @pytest.mark.parametrize(

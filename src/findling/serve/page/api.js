@@ -1,5 +1,7 @@
 // The service over HTTP. Every failure becomes one Problem, so that the page has one thing to explain.
 
+import { hasKey, keyHeaders } from "./key.js";
+
 const PATIENCE = 20_000; // milliseconds until an unanswered request is given up
 
 /** What went wrong. `status` 0: no answer came at all. `wait`: seconds the service asked us to wait, or null. */
@@ -47,6 +49,22 @@ export function pictureOf(collection, id, value) {
   }
 }
 
+/** Let an image show a picture. Browsers send no key for images, so with one, the service's own are fetched here. */
+export async function show(image, picture) {
+  if (!hasKey() || /^https:/.test(picture)) {
+    image.src = picture;
+    return;
+  }
+  const response = await fetch(picture, { headers: keyHeaders(), priority: "low" }).catch(() => null);
+  if (!response?.ok) {
+    image.dispatchEvent(new Event("error"));
+    return;
+  }
+  const address = URL.createObjectURL(await response.blob());
+  image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+  image.src = address;
+}
+
 function at(collection) {
   return `collections/${encodeURIComponent(collection)}`;
 }
@@ -60,7 +78,7 @@ async function ask(path, { signal, headers = {}, ...options } = {}) {
   try {
     const response = await fetch(path, {
       ...options,
-      headers: { Accept: "application/json", ...headers },
+      headers: { Accept: "application/json", ...keyHeaders(), ...headers },
       signal: own.signal,
     });
     if (!response.ok) throw await problemIn(response);

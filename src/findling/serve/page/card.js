@@ -1,6 +1,6 @@
 // One hit as a card: cover, title, authors, year, a few lines about it, and the details that open below.
 
-import { pictureOf } from "./api.js";
+import { pictureOf, show } from "./api.js";
 import { drawnCover, hash } from "./cover.js";
 import { el, excerpt, marked } from "./dom.js";
 import { hasCovers, isBlank, label, parts, pictureFields, titleOf, webAddress, written, yearsOf } from "./fields.js";
@@ -62,12 +62,13 @@ function cover(hit, collection, title, author, toggle) {
     frame.append(drawnCover(title, author));
     return frame;
   }
-  const image = el("img", { src: picture, alt: "", width: 120, height: 180, loading: "lazy", decoding: "async" });
+  const image = el("img", { alt: "", width: 120, height: 180, loading: "lazy", decoding: "async" });
   image.addEventListener("error", () => image.replaceWith(drawnCover(title, author)));
   image.addEventListener("load", () => {
     const ratio = image.naturalWidth / image.naturalHeight;
     image.classList.toggle("whole", ratio < 0.55 || ratio > 0.85);
   });
+  show(image, picture);
   frame.append(image);
   return frame;
 }

@@ -2,6 +2,7 @@
 
 import { el, svg } from "./dom.js";
 import { hasCovers, pictureFields } from "./fields.js";
+import { askForKey } from "./key.js";
 
 /** The start: what this is, and queries to try. `links.query(text)` gives link attributes, `links.choose()` asks for a picture. */
 export function welcome(collection, links) {
@@ -64,6 +65,7 @@ export function unknownCollection(name, collections, links) {
  * after that time, if `patient` allows it. `clear`, if given, is a link that drops the filters.
  */
 export function problem(failure, { retry, patient = true, clear = null }) {
+  if (failure.status === 401) return askForKey(retry);
   const [title, advice] = explained(failure);
   const button = el("button", { type: "button", class: "solid", onclick: () => retry() }, "Try again");
   const section = el("section", { class: "notice failed" },
@@ -99,7 +101,7 @@ function explained({ status, title, detail, wait }) {
     const when = wait === null ? "Try again in a moment." : `It asks us to come back in ${wait === 1 ? "a second" : `${wait} seconds`}.`;
     return [status === 429 ? "That was too many searches at once." : "The search service is busy.", when];
   }
-  if (status === 401 || status === 403) return ["This service asks for a key.", "It does not answer without one."];
+  if (status === 403) return ["That is not allowed with this key.", "Another one may do."];
   if (status === 404) return ["That is not here any more.", "The collection may have been rebuilt since the link was made."];
   if (status === 413) return ["That is too large to send.", "Fewer words or a smaller picture will do."];
   if (status === 400 && /no vector field can take/.test(detail)) {
