@@ -114,7 +114,8 @@ class ServeOptions(Options, frozen=True):
     `keys` are lines that `findling key` prints; without any, only this machine is served, or a proxy that
     guards the service (`behind_proxy`). `hosts` are further names it answers to, `cors` the origins whose
     pages may read answers, `rate` the requests a second that one client may send (0: any number).
-    `access_log` writes a line for each request, with the words that were asked only where `log_queries`.
+    `access_log` writes a line for each request, with the words that were asked only where `log_queries`;
+    `otel` is the address of an OpenTelemetry collector.
     """
 
     host: str = "127.0.0.1"
@@ -129,6 +130,7 @@ class ServeOptions(Options, frozen=True):
     rate: Annotated[float, Meta(ge=0)] = 0
     access_log: bool = False
     log_queries: bool = False
+    otel: str | None = None
 
 
 class Settings(Options, frozen=True):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from running import Running, serving
+from running import Caller, Running, inside
 
+from findling.config import ServeOptions
+from findling.serve.app import create
 from findling.serve.board import Board
 from findling.serve.lines import Lines
+from findling.serve.live import Collection
 from findling.serve.metrics import BUCKETS, STAGES
 
 SEARCH = "/collections/small/search"
@@ -121,16 +128,36 @@ def test_a_good_trace_comes_back_and_a_bad_one_does_not(service: Running) -> Non
         assert "traceparent" not in service.call("/livez", headers={"traceparent": parent}).headers
 
 
+def logged(
+    collection: Collection,
+    monkeypatch: pytest.MonkeyPatch,
+    options: ServeOptions,
+    ask: Callable[[Caller], Any],
+) -> tuple[str, Any]:
+    """The line that the access log has on a request with the id "mine"."""
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    app = create([collection], options)
+    with inside(app) as caller:
+        ask(caller)
+        waited = threading.Event()
+        while '"mine"' not in log.getvalue():
+            waited.wait(0.01)
+    [line] = [line for line in log.getvalue().splitlines() if '"mine"' in line]
+    return line, json.loads(line)
+
+
 def test_the_access_log_tells_everything_but_the_words(
-    small_home: Path, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FINDLING_SERVE__ACCESS_LOG", "true")
-    with serving(small_home) as running:
-        headers = {"X-Request-Id": "mine", "traceparent": PARENT}
-        running.call(f"{SEARCH}?q=secretwords&k=2", headers=headers)
-        line = next(line for line in running.lines() if '"mine"' in line)
-        told = json.loads(line)
-        assert "secretwords" not in line
+    headers = {"X-Request-Id": "mine", "traceparent": PARENT}
+    line, told = logged(
+        collection,
+        monkeypatch,
+        ServeOptions(access_log=True),
+        lambda caller: caller.call(f"{SEARCH}?q=secretwords&k=2", headers=headers),
+    )
+    assert "secretwords" not in line
     assert told["route"] == "/collections/{collection}/search"
     assert (told["method"], told["path"], told["status"]) == ("GET", SEARCH, 200)
     assert (told["trace_id"], told["client"]) == (TRACE, "127.0.0.1")
@@ -140,14 +167,16 @@ def test_the_access_log_tells_everything_but_the_words(
 
 
 def test_the_access_log_tells_the_words_where_asked(
-    small_home: Path, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FINDLING_SERVE__ACCESS_LOG", "true")
-    monkeypatch.setenv("FINDLING_SERVE__LOG_QUERIES", "true")
-    with serving(small_home) as running:
-        running.call(SEARCH, {"q": 'line\nend "quoted"'}, headers={"X-Request-Id": "mine"})
-        told = json.loads(next(line for line in running.lines() if '"mine"' in line))
-    assert told["query"] == 'line\nend "quoted"'
+    words = 'line\nend "quoted"'
+    _, told = logged(
+        collection,
+        monkeypatch,
+        ServeOptions(access_log=True, log_queries=True),
+        lambda caller: caller.call(SEARCH, {"q": words}, headers={"X-Request-Id": "mine"}),
+    )
+    assert told["query"] == words
 
 
 def test_a_log_that_nobody_reads_holds_up_nothing() -> None:

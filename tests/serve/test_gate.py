@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Caller, Reply, Running, command, inside, serving
+from running import Caller, Reply, Running, inside, serving
 
 import small
-from findling import build, config
+from findling import build, cli, config
 from findling.client import Client, ServiceError
 from findling.config import ServeOptions
 from findling.errors import ConfigError
@@ -144,9 +143,11 @@ def test_two_lines_of_one_id_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("words", "scope"), [([], "search"), (["--admin"], "admin")])
-def test_the_verb_makes_a_key_and_its_line(words: list[str], scope: str) -> None:
-    done = subprocess.run(command("key", *words, "--json"), capture_output=True, text=True, check=True)
-    made = json.loads(done.stdout)
+def test_the_verb_makes_a_key_and_its_line(
+    words: list[str], scope: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["key", *words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
     found = auth.Keys([made["line"]]).of(f"Bearer {made['key']}".encode())
     assert found is not None
     assert found.scope == scope
@@ -160,12 +161,24 @@ def test_serving_others_without_keys_is_refused(host: str) -> None:
     gate.check(ServeOptions(host=host, behind_proxy=True))
 
 
-def test_the_refusal_is_one_line_and_exit_code_2(small_home: Path) -> None:
-    words = command("serve", "-c", str(small_home), "--host", "0.0.0.0", "--port", "0")  # noqa: S104
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: serving on 0.0.0.0 without keys")
-    assert done.stderr.count("\n") == 1
+def test_the_refusal_is_one_line_and_exit_code_2(
+    small_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["serve", "-c", str(small_home), "--host", "0.0.0.0", "--port", "0"]) == 2  # noqa: S104
+    told = capsys.readouterr().err
+    assert told.startswith("error: serving on 0.0.0.0 without keys")
+    assert told.count("\n") == 1
+
+
+def test_a_second_configuration_brings_no_keys(
+    small_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = small.CONFIG.replace('"small"', '"other"').replace(
+        "[serve]", f'[serve]\nkeys = ["{SEARCHER_LINE}"]'
+    )
+    other = small.write(tmp_path, config=text)
+    assert cli.run(["serve", "-c", str(small_home), "-c", str(other), "--port", "0"]) == 2
+    assert "has keys of its own" in capsys.readouterr().err
 
 
 def test_a_service_whose_keys_were_taken_away_lets_nobody_in(collection: Collection) -> None:

@@ -196,8 +196,8 @@ def test_who_asks_before_sending_too_much_is_told_at_once(service: Running) -> N
 
 
 class Impatient(protocol.Guarded):
-    head_seconds = 0.3
-    read_seconds = 0.3
+    head_seconds = 0.1
+    read_seconds = 0.1
     max_head = 4096
     max_connections = 20
     ended = threading.Event()
@@ -220,7 +220,7 @@ def impatient() -> Iterator[Caller]:
     """Small limits, so that reaching them takes no time."""
     app = Starlette(
         routes=[Route("/", _count, methods=["GET", "POST"]), Route("/large", _large)],
-        middleware=[Middleware(limits.Bodies, most=2000, seconds=0.3, altogether=3000)],
+        middleware=[Middleware(limits.Bodies, most=2000, seconds=0.1, altogether=3000)],
         exception_handlers=problems.HANDLERS,
     )
     with inside(app, Impatient) as caller:

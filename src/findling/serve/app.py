@@ -23,9 +23,10 @@ from findling.config import ServeOptions
 from findling.errors import NotFound, Overloaded, QueryError
 from findling.records import Answer, Query
 from findling.serve import admin, middleware, openapi, problems, requests
-from findling.serve.access import visit
 from findling.serve.live import Collection, Watcher, find
 from findling.serve.metrics import Metrics
+from findling.serve.tracing import Tracer
+from findling.serve.visit import visit
 
 T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
@@ -86,6 +87,8 @@ def create(
         watcher.start()
         yield
         await asyncio.to_thread(watcher.stop)
+        if tracer:
+            await asyncio.to_thread(tracer.close)
 
     def route(path: str, endpoint: Any, methods: Sequence[str] = ("GET",)) -> Route:
         return Route(path, functools.partial(endpoint, service), methods=list(methods))
@@ -112,10 +115,11 @@ def create(
     ]
     service.metrics = Metrics([one.path for one in routes], shared and shared / "board")
     watcher = Watcher(service.collections, service.metrics.reloads)
+    tracer = Tracer.of(options.otel)
     hosts = {host for c in service.collections for host in c.settings.serve.image_hosts}
     app = Starlette(
         routes=routes,
-        middleware=middleware.layers(options, service.metrics, hosts, shared),
+        middleware=middleware.layers(options, service.metrics, tracer, hosts, shared),
         exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )
@@ -176,7 +180,7 @@ async def _picture(service: Service, request: Request) -> Response:
     path = (base / str(value)).resolve() if value else base
     if not (path.is_relative_to(base) and path.suffix.lower() in _PICTURES and path.is_file()):
         raise NotFound(f"document {request.path_params['id']!r} has no picture here")
-    headers = {"Cache-Control": "public, max-age=86400"}
+    headers = {"Cache-Control": "private, max-age=86400"}
     return FileResponse(path, media_type=_PICTURES[path.suffix.lower()], headers=headers)
 
 

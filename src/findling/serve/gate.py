@@ -11,10 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from findling.config import ServeOptions
 from findling.errors import ConfigError
 from findling.serve import problems
-from findling.serve.access import Headers, visit
+from findling.serve.access import Headers
 from findling.serve.auth import Keys
 from findling.serve.hosts import Hosts, client_of, is_loopback, network_of
 from findling.serve.limits import Rates
+from findling.serve.visit import visit
 
 OPEN = ("/livez", "/readyz")
 ADMIN = "/admin/"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from findling.serve.board import Board
+from findling.serve.visit import Visit
 from findling.snapshot import Manifest
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -73,21 +74,19 @@ class Metrics:
         """A request has come."""
         self._board.add(self._in_flight)
 
-    def observe(
-        self, route: str, status: int, seconds: float, stages: Mapping[str, float], cache: str | None = None
-    ) -> None:
-        """A request that had come was answered; `stages` are the seconds of each."""
+    def observe(self, visit: Visit) -> None:
+        """A request that had come was answered."""
         board = self._board
         board.add(self._in_flight, -1)
-        route = route if (route, OTHER) in self._requests else OTHER
-        series = self._requests.get((route, status)) or self._requests[route, OTHER]
+        route = visit.route if visit.route in self._routes else OTHER
+        series = self._requests.get((route, visit.status)) or self._requests[route, OTHER]
         board.add(series.at)
-        self._time(self._routes[route], seconds)
-        for stage, spent in stages.items():
+        self._time(self._routes[route], visit.seconds)
+        for stage, spent in visit.stages.seconds().items():
             if stage in self._stages:
                 self._time(self._stages[stage], spent)
-        if cache in self._cache:
-            board.add(self._cache[cache].at)
+        if visit.cache in self._cache:
+            board.add(self._cache[visit.cache].at)
 
     def wait(self, change: int) -> None:
         """So many more (or less) requests wait for their turn."""

@@ -15,12 +15,17 @@ from findling.serve.access import Access, Headers
 from findling.serve.gate import Gate
 from findling.serve.limits import Bodies, Rates
 from findling.serve.metrics import Metrics
+from findling.serve.tracing import Tracer
 
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+|\*")
 
 
 def layers(
-    options: ServeOptions, metrics: Metrics, image_hosts: Iterable[str], shared: Path | None
+    options: ServeOptions,
+    metrics: Metrics,
+    tracer: Tracer | None,
+    image_hosts: Iterable[str],
+    shared: Path | None,
 ) -> list[Middleware]:
     """The middleware of the service, outermost first; `shared` is the directory that workers share."""
     rates = Rates(options.rate, shared and shared / "rates") if options.rate else None
@@ -28,6 +33,7 @@ def layers(
         Middleware(
             Access,
             metrics=metrics,
+            tracer=tracer,
             headers=security_headers(image_hosts),
             log=options.access_log,
             log_queries=options.log_queries,

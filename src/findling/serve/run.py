@@ -21,6 +21,7 @@ from findling.config import ServeOptions
 from findling.errors import ConfigError, FindlingError
 from findling.serve import gate
 from findling.serve.live import Collection
+from findling.serve.tracing import Tracer
 
 _FILES = 16_384
 _UNREAD_MILLISECONDS = 30_000
@@ -121,6 +122,8 @@ def _check_doors(paths: Sequence[Path], host: str, behind_proxy: bool) -> None:
                 todo=f"the service's keys are those of {paths[0]}: set them there",
             )
     gate.check(options_of(first, host, behind_proxy))
+    if tracer := Tracer.of(first.otel):
+        tracer.close()
 
 
 def _check(paths: Sequence[Path]) -> None:
