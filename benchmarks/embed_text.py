@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _bench import arguments, installed, report, run_alternating
-from findling.encoders import bert, hub
+from findling.encoders import hub
 from findling.encoders.base import open_encoder
-from findling.encoders.texts import Tokenizer, unit
+from findling.encoders.texts import Tokenizer, equal_lengths, unit
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
@@ -96,7 +96,7 @@ def open_onnx(files: hub.Files, cores: int, tokens_in_batch: int, *, together: b
             vectors[rows] = unit(states.mean(axis=1))
 
         with ThreadPoolExecutor(1 if together else cores) as pool:
-            list(pool.map(run, bert._batches(np.array([len(ids) for ids in tokens]), tokens_in_batch)))
+            list(pool.map(run, equal_lengths([len(ids) for ids in tokens], tokens_in_batch)))
         return vectors
 
     return embed

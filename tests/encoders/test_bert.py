@@ -15,8 +15,10 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from encoders.reference import embed, small_model
-from findling.encoders import bert, ct2, hub
+from findling.encoders import ct2, hub
+from findling.encoders import kept as keeping
 from findling.encoders.base import open_encoder
+from findling.encoders.texts import equal_lengths
 from findling.errors import ConfigError, EncoderError, StorageError
 from needs import skip_without
 
@@ -187,7 +189,7 @@ def test_a_damaged_conversion_is_made_again(model: Path, tmp_path: Path, harm: s
         case "remove the tokenizer":
             (directory / "tokenizer.json").unlink()
     assert np.array_equal(open_encoder(str(model), {}, cache).embed_texts(TEXTS), wanted)
-    assert ct2.intact(directory)
+    assert keeping.intact(directory)
     assert kept(cache) == [directory], "nothing is left lying about"
 
 
@@ -303,10 +305,9 @@ def test_a_model_of_another_kind_is_refused(model: Path, change: dict[str, objec
 
 
 def test_batches_hold_one_length_and_a_bounded_number_of_tokens() -> None:
-    lengths = np.array([5, 3, 5, 3, 5, 2000, 3])
-    batches = [rows.tolist() for rows in bert._batches(lengths, 10)]
+    batches = [rows.tolist() for rows in equal_lengths([5, 3, 5, 3, 5, 2000, 3], 10)]
     assert batches == [[5], [0, 2], [4], [1, 3, 6]]
-    assert list(bert._batches(np.array([], int), 10)) == []
+    assert list(equal_lengths([], 10)) == []
 
 
 @pytest.mark.parametrize(

@@ -215,3 +215,16 @@ def test_hashes_follow_a_file_that_changes(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="cannot read"):
         hub.sha256(tmp_path / "none")
     assert np.array_equal([len(first)], [64])
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("minilm", "all-MiniLM-L6-v2"),
+        ("bge-small", "bge-small-en-v1.5"),
+        ("e5-small", "e5-small-v2"),
+        ("potion-base-8m", "potion-base-8M"),
+    ],
+)
+def test_a_model_is_known_by_its_published_name_too(name: str, published: str) -> None:
+    assert open_encoder(published).spec == open_encoder(name).spec

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from findling import registry
-from findling.errors import ConfigError
+from findling.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,6 +74,51 @@ def read_options(given: dict[str, Any], kind: type[OptionsOf]) -> OptionsOf:
     except msgspec.ValidationError as error:
         allowed = ", ".join(kind.__struct_fields__)
         raise ConfigError(f"encoder options: {error}", todo=f"allowed are {allowed}") from None
+
+
+def check_threads(threads: int) -> None:
+    """Raises ConfigError for an option `threads` under 1."""
+    if threads < 1:
+        raise ConfigError(f"encoder option threads is {threads}", todo="it must be 1 or more")
+
+
+def reads_texts_only(spec: EncoderSpec, images: list[Image]) -> NoReturn:
+    """What an encoder of texts answers to pictures: EncoderError."""
+    raise EncoderError(f"{spec.name} embeds texts only, not {len(images)} pictures")
+
+
+Made = TypeVar("Made")
+
+
+class Once(Generic[Made]):
+    """Something dear, made when it is first asked for, and once, however many threads ask at that moment."""
+
+    def __init__(self, make: Callable[[], Made]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: list[Made] = []
+
+    def __call__(self) -> Made:
+        """What was made; what making it raises, and then the next call tries again."""
+        if not self._made:
+            with self._lock:
+                if not self._made:
+                    self._made.append(self._make())
+        return self._made[0]
+
+
+Batch = TypeVar("Batch")
+
+
+def share(work: Callable[[Batch], None], batches: Iterable[Batch], threads: int) -> None:
+    """Does the work for each batch, in so many threads; raises what it raises."""
+    given = list(batches)
+    if threads == 1 or len(given) < 2:
+        for batch in given:
+            work(batch)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, given))
 
 
 def open_encoder(name: str, options: dict[str, Any] | None = None, cache: Path | None = None) -> Encoder:

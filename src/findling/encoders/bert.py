@@ -7,22 +7,29 @@ never so slim that another way of multiplying is chosen for them.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from findling.encoders import ct2, hub
-from findling.encoders.base import EncoderSpec, Role, Vectors, read_options
-from findling.encoders.presets import CONFIG, PRESETS, TOKENIZER, WEIGHTS, Pooling
-from findling.encoders.texts import Tokenizer, unit
-from findling.errors import ConfigError, EncoderError
+from findling.encoders.base import (
+    EncoderSpec,
+    Once,
+    Role,
+    Vectors,
+    check_threads,
+    read_options,
+    reads_texts_only,
+    share,
+)
+from findling.encoders.checkpoint import Checkpoint
+from findling.encoders.presets import CONFIG, TOKENIZER, Pooling
+from findling.encoders.texts import Tokenizer, equal_lengths, unit
+from findling.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,35 +56,26 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Bert:
     """A text encoder; its weights are found, checked, converted and loaded when it first embeds."""
 
-    def __init__(self, spec: EncoderSpec, options: Options, preset: str | None, cache: Path | None) -> None:
+    def __init__(self, checkpoint: Checkpoint, spec: EncoderSpec, options: Options) -> None:
+        self._checkpoint = checkpoint
         self._spec = spec
         self._options = options
-        self._preset = preset
-        self._cache = cache
-        self._lock = threading.Lock()
-        self._loaded: _Model | None = None
+        self._model = Once(self._load)
 
     @classmethod
     def from_options(cls, preset: str | None, options: dict[str, Any], cache: Path | None) -> Bert:
-        """An encoder from a preset's name, a `path`, or both (then the files must be the preset's).
-
-        Raises ConfigError for an unknown option or a wrong value, EncoderError for a `path` without a model.
-        """
+        """See `findling.encoders.base.open_encoder`."""
         chosen = read_options(options, Options)
-        if chosen.threads < 1:
-            raise ConfigError(f"encoder option threads is {chosen.threads}", todo="it must be 1 or more")
-        if preset is not None:
-            spec, positions = _preset_spec(preset, chosen)
-        elif chosen.path is not None:
-            spec, positions = _directory_spec(Path(chosen.path), chosen)
-        else:
-            raise ConfigError("the encoder has neither a preset nor a path to a model's directory")
-        if not 3 <= int(spec.options["max_tokens"]) <= positions:
+        check_threads(chosen.threads)
+        checkpoint = Checkpoint(preset, chosen.path, cache)
+        use = _use(checkpoint)
+        spec = _spec(checkpoint, use, chosen)
+        if not 3 <= int(spec.options["max_tokens"]) <= use.positions:
             raise ConfigError(
                 f"encoder option max_tokens is {spec.options['max_tokens']}",
-                todo=f"{spec.name} takes 3 to {positions}",
+                todo=f"{spec.name} takes 3 to {use.positions}",
             )
-        return cls(spec, chosen, preset, cache)
+        return cls(checkpoint, spec, chosen)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -98,42 +96,22 @@ class Bert:
             ids = np.array([tokens[row] for row in rows], np.int32)
             vectors[rows] = model.forward(ids)
 
-        batches = list(_batches(np.array([len(ids) for ids in tokens]), TOKENS_IN_BATCH))
-        if self._options.threads == 1 or len(batches) == 1:
-            for rows in batches:
-                embed(rows)
-        else:
-            with ThreadPoolExecutor(self._options.threads) as pool:
-                list(pool.map(embed, batches))
+        share(embed, equal_lengths([len(ids) for ids in tokens], TOKENS_IN_BATCH), self._options.threads)
         return vectors
 
     def embed_images(self, images: list[Image]) -> Vectors:
         """Raises EncoderError: this encoder reads texts only."""
-        raise EncoderError(f"{self._spec.name} embeds texts only, not {len(images)} pictures")
-
-    def _model(self) -> _Model:
-        if self._loaded is None:
-            with self._lock:
-                if self._loaded is None:
-                    self._loaded = self._load()
-        return self._loaded
+        reads_texts_only(self._spec, images)
 
     def _load(self) -> _Model:
+        precision = self._options.precision
         with ExitStack() as keep:
-            path = self._converted(keep)
+            path = self._checkpoint.converted(
+                lambda sha256: ct2.facts(sha256, precision),
+                lambda files, out: ct2.convert(files, precision, out),
+                keep,
+            )
             return _Model(path, self._spec, self._options)
-
-    def _converted(self, keep: ExitStack) -> Path:
-        precision, path = self._options.precision, self._options.path
-        if self._preset is not None and path is None and self._cache is not None:
-            # What was converted from files of the pinned hashes needs those files no more.
-            kept = ct2.converted_path(self._cache, PRESETS[self._preset].files, precision)
-            if ct2.intact(kept):
-                return kept
-        files = hub.find(self._preset, path, self._cache)
-        if files.sha256[WEIGHTS] != self._spec.sha256:
-            raise EncoderError(f"{files.paths[WEIGHTS]} changed since this encoder was opened")
-        return ct2.converted(files, precision, self._cache, keep)
 
 
 class _Model:
@@ -166,71 +144,39 @@ class _Model:
         return unit(states[:, 0] if self._cls else states.mean(axis=1))
 
 
-def _batches(lengths: NDArray[np.intp], tokens: int) -> Iterator[NDArray[np.intp]]:
-    """Rows of equal length together, the longest first, at most `tokens` tokens (or one text) at a time."""
-    order = np.argsort(-lengths, kind="stable")
-    for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
-        if len(same):
-            step = max(1, tokens // max(1, int(lengths[same[0]])))
-            for start in range(0, len(same), step):
-                yield same[start : start + step]
+class _Use(NamedTuple):
+    """How a model is to be used; `positions` is the most tokens that it can read."""
+
+    dim: int
+    pooling: Pooling
+    max_tokens: int
+    prefixes: dict[str, str]
+    positions: int
 
 
-def _preset_spec(name: str, options: Options) -> tuple[EncoderSpec, int]:
-    preset = PRESETS[name]
-    return _spec(
-        options,
-        name=preset.repo,
-        revision=preset.revision,
-        sha256=preset.files,
-        dim=preset.dim,
-        pooling=preset.pooling,
-        max_tokens=preset.max_tokens,
-        prefixes=preset.prefixes,
-    ), preset.positions
+def _use(checkpoint: Checkpoint) -> _Use:
+    """As its preset says, or the files in its directory."""
+    if (known := checkpoint.preset) is not None:
+        return _Use(known.dim, known.pooling, known.max_tokens, known.prefixes, known.positions)
+    config = checkpoint.files().paths[CONFIG]
+    shape = ct2.Architecture.read(hub.read_json(config), config)
+    beside = hub.sentence_settings(config.parent)
+    longest = min(beside.max_tokens or shape.positions, shape.positions)
+    return _Use(shape.dim, beside.pooling, longest, beside.prefixes, shape.positions)
 
 
-def _directory_spec(directory: Path, options: Options) -> tuple[EncoderSpec, int]:
-    files = hub.checked(directory)
-    shape = ct2.Architecture.read(hub.read_json(files.paths[CONFIG]), files.paths[CONFIG])
-    beside = hub.sentence_settings(directory)
-    return _spec(
-        options,
-        name=directory.resolve().name,
-        revision="local",
-        sha256=files.sha256,
-        dim=shape.dim,
-        pooling=beside.pooling,
-        max_tokens=min(beside.max_tokens or shape.positions, shape.positions),
-        prefixes=beside.prefixes,
-    ), shape.positions
-
-
-def _spec(
-    options: Options,
-    *,
-    name: str,
-    revision: str,
-    sha256: dict[str, str],
-    dim: int,
-    pooling: Pooling,
-    max_tokens: int,
-    prefixes: dict[str, str],
-) -> EncoderSpec:
+def _spec(checkpoint: Checkpoint, use: _Use, options: Options) -> EncoderSpec:
     given = {"query": options.query_prefix, "document": options.document_prefix}
-    chosen = {**prefixes, **{role: text for role, text in given.items() if text is not None}}
-    return EncoderSpec(
-        name=name,
-        revision=revision,
-        sha256=sha256[WEIGHTS],
-        dim=dim,
+    chosen = {**use.prefixes, **{role: text for role, text in given.items() if text is not None}}
+    return checkpoint.spec(
+        dim=use.dim,
         prefixes={role: text for role, text in chosen.items() if text},
         options={
             "runtime": "ctranslate2",
             "precision": options.precision,
-            "pooling": options.pooling or pooling,
-            "max_tokens": str(options.max_tokens or max_tokens),
-            "tokenizer": sha256[TOKENIZER][:16],
-            "config": sha256[CONFIG][:16],
+            "pooling": options.pooling or use.pooling,
+            "max_tokens": str(options.max_tokens or use.max_tokens),
+            "tokenizer": checkpoint.sha256[TOKENIZER][:16],
+            "config": checkpoint.sha256[CONFIG][:16],
         },
     )

@@ -6,9 +6,7 @@ only, nothing is padded, and 8-bit activations are scaled by what calibration sa
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +15,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from findling.encoders import clip_files, hub, kept
-from findling.encoders.base import EncoderSpec, Role, Vectors, read_options
+from findling.encoders import clip_files, hub
+from findling.encoders.base import EncoderSpec, Once, Role, Vectors, check_threads, read_options, share
+from findling.encoders.checkpoint import Checkpoint
 from findling.encoders.clip_config import Shape
-from findling.encoders.presets import CONFIG, PREPROCESSOR, PRESETS, TOKENIZER, WEIGHTS
-from findling.encoders.texts import Tokenizer, unit
-from findling.errors import ConfigError, EncoderError, MissingExtra
+from findling.encoders.presets import CONFIG, PREPROCESSOR, TOKENIZER
+from findling.encoders.texts import Tokenizer, equal_lengths, unit
+from findling.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,29 +47,23 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Clip:
     """An encoder of texts and pictures; its weights are found, converted and loaded when it first embeds."""
 
-    def __init__(self, spec: EncoderSpec, options: Options, preset: str | None, cache: Path | None) -> None:
-        self._spec = spec
+    def __init__(self, checkpoint: Checkpoint, options: Options) -> None:
+        self._checkpoint = checkpoint
+        self._spec = _spec(checkpoint, options)
         self._options = options
-        self._preset = preset
-        self._cache = cache
-        self._lock = threading.Lock()
-        self._loaded: _Model | None = None
+        self._model = Once(self._load)
 
     @classmethod
     def from_options(cls, preset: str | None, options: dict[str, Any], cache: Path | None) -> Clip:
-        """An encoder from a preset's name, a `path`, or both (then the files must be the preset's).
-
-        Raises ConfigError for an unknown option or a wrong value, EncoderError for a `path` without a model.
-        """
+        """See `findling.encoders.base.open_encoder`."""
         chosen = read_options(options, Options)
-        if chosen.threads < 1:
-            raise ConfigError(f"encoder option threads is {chosen.threads}", todo="it must be 1 or more")
+        check_threads(chosen.threads)
         if chosen.device == "cuda" and chosen.precision == "int8":
             raise ConfigError(
                 "encoder option precision is int8, which is for processors, with device = 'cuda'",
                 todo='say precision = "float32"',
             )
-        return cls(_spec(preset, chosen, cache), chosen, preset, cache)
+        return cls(Checkpoint(preset, chosen.path, cache, clip_files.find), chosen)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -89,7 +82,7 @@ class Clip:
         def embed(rows: NDArray[np.intp]) -> None:
             vectors[rows] = model.texts(np.array([tokens[row] for row in rows], np.int32))
 
-        self._share(embed, list(_equal_lengths(np.array([len(ids) for ids in tokens], np.intp))))
+        share(embed, equal_lengths([len(ids) for ids in tokens], TOKENS_IN_BATCH), self._options.threads)
         return vectors
 
     def embed_images(self, images: list[Image]) -> Vectors:
@@ -101,46 +94,18 @@ class Clip:
             some = images[start : start + PICTURES_IN_BATCH]
             vectors[start : start + len(some)] = model.pictures(some)
 
-        self._share(embed, list(range(0, len(images), PICTURES_IN_BATCH)))
+        share(embed, range(0, len(images), PICTURES_IN_BATCH), self._options.threads)
         return vectors
 
-    def _share(self, embed: Callable[[Any], None], batches: list[Any]) -> None:
-        if self._options.threads == 1 or len(batches) < 2:
-            for batch in batches:
-                embed(batch)
-        else:
-            with ThreadPoolExecutor(self._options.threads) as pool:
-                list(pool.map(embed, batches))
-
-    def _model(self) -> _Model:
-        if self._loaded is None:
-            with self._lock:
-                if self._loaded is None:
-                    self._loaded = self._load()
-        return self._loaded
-
     def _load(self) -> _Model:
-        provider = _provider(self._options)
+        provider, precision = _provider(self._options), self._options.precision
         with ExitStack() as keep:
-            return _Model(self._converted(keep), provider)
-
-    def _converted(self, keep: ExitStack) -> Path:
-        precision, path = self._options.precision, self._options.path
-        pinned = PRESETS[self._preset] if self._preset is not None and path is None else None
-        if pinned and not pinned.unpinned and self._cache is not None:
-            # What was converted from files of the pinned hashes needs those files no more.
-            there = kept.place(self._cache, clip_files.facts(pinned.files, precision))
-            if kept.intact(there):
-                return there
-        files = clip_files.find(self._preset, path, self._cache)
-        if files.sha256[WEIGHTS] != self._spec.sha256:
-            raise EncoderError(f"{files.paths[WEIGHTS]} changed since this encoder was opened")
-        target = (
-            kept.place(self._cache, clip_files.facts(files.sha256, precision))
-            if self._cache is not None
-            else None
-        )
-        return kept.or_made(target, lambda out: clip_files.convert(files, precision, out), keep)
+            path = self._checkpoint.converted(
+                lambda sha256: clip_files.facts(sha256, precision),
+                lambda files, out: clip_files.convert(files, precision, out),
+                keep,
+            )
+            return _Model(path, provider)
 
 
 class _Model:
@@ -179,33 +144,16 @@ def _provider(options: Options) -> str:
     return _CUDA if there else "CPUExecutionProvider"
 
 
-def _equal_lengths(lengths: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Rows of equal length together, the longest first, at most TOKENS_IN_BATCH tokens at a time."""
-    for length in np.unique(lengths)[::-1]:
-        same = np.flatnonzero(lengths == length)
-        step = max(1, TOKENS_IN_BATCH // int(length))
-        yield from (same[start : start + step] for start in range(0, len(same), step))
-
-
-def _spec(preset: str | None, options: Options, cache: Path | None) -> EncoderSpec:
-    known = PRESETS[preset] if preset is not None else None
-    if known is not None and not known.unpinned:
-        name, revision, sha256 = known.repo, known.revision, known.files
+def _spec(checkpoint: Checkpoint, options: Options) -> EncoderSpec:
+    known, sha256 = checkpoint.preset, checkpoint.sha256
+    if known is not None:
         dim, tokens = known.dim, known.max_tokens
-        words = sha256[TOKENIZER]
     else:
-        files = clip_files.find(preset, options.path, cache)
-        sha256 = files.sha256
-        shape = Shape.read(hub.read_json(files.paths[CONFIG]), files.paths[CONFIG])
-        name, revision = (
-            (known.repo, known.revision) if known else (Path(options.path or "").resolve().name, "local")
-        )
+        config = checkpoint.files().paths[CONFIG]
+        shape = Shape.read(hub.read_json(config), config)
         dim, tokens = shape.dim, shape.text.max_position_embeddings
-        words = sha256.get(TOKENIZER) or sha256[clip_files.MERGES]
-    return EncoderSpec(
-        name=name,
-        revision=revision,
-        sha256=sha256[WEIGHTS],
+    words = sha256.get(TOKENIZER) or sha256[clip_files.MERGES]
+    return checkpoint.spec(
         dim=dim,
         modalities=["text", "image"],
         options={

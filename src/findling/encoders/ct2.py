@@ -1,4 +1,4 @@
-"""Writes BERT-family weights as a CTranslate2 model, once, and keeps it under a hash of its content.
+"""Writes BERT-family weights as a CTranslate2 model.
 
 Neither torch nor transformers is needed: the specification's arrays are filled from the safetensors. The
 mapping of names follows the layouts of BERT, RoBERTa, XLM-RoBERTa and DistilBERT in the transformers library.
@@ -6,12 +6,8 @@ mapping of names follows the layouts of BERT, RoBERTa, XLM-RoBERTa and DistilBER
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import shutil
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +17,9 @@ from numpy.typing import NDArray
 
 from findling.encoders import hub
 from findling.encoders.presets import CONFIG, TOKENIZER, WEIGHTS
-from findling.errors import EncoderError, StorageError
-from findling.storage import fsync_tree
+from findling.errors import EncoderError
 
 LAYOUT = "1"  # of what is kept: another layout is another model
-_MADE = "made.json"
 _ACTIVATIONS = {
     "gelu": "GELU",
     "gelu_python": "GELU",
@@ -98,52 +92,13 @@ def prefer_wide_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
         os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
 
 
-def converted_path(cache: Path, sha256: dict[str, str], precision: str) -> Path:
-    """Where the converted form of these files is kept: its name is the hash of all that decides it."""
-    facts = [LAYOUT, precision, *(sha256[name] for name in (CONFIG, TOKENIZER, WEIGHTS))]
-    return cache / "converted" / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:24]
-
-
-def intact(directory: Path) -> bool:
-    """Whether a converted model is there, whole, and as it was written."""
-    try:
-        made: dict[str, str] = msgspec.json.decode((directory / _MADE).read_bytes(), type=dict[str, str])
-        return all(hub.sha256(directory / name) == digest for name, digest in made.items())
-    except (OSError, msgspec.DecodeError, EncoderError):
-        return False
-
-
-def converted(files: hub.Files, precision: str, cache: Path | None, keep: ExitStack) -> Path:
-    """A directory with the converted model: the kept one, or one made now.
-
-    Without a cache, or with one that cannot be written, it lasts until `keep` closes. Several processes may
-    do this at once; the first to rename wins. Raises StorageError where the disk is full.
-    """
-    target = converted_path(cache, files.sha256, precision) if cache is not None else None
-    if target is not None and intact(target):
-        return target
-    try:
-        parent = _writable(target.parent) if target is not None else None
-        aside = keep.enter_context(tempfile.TemporaryDirectory(prefix=".converting-", dir=parent))
-        made = Path(aside) / "model"
-        made.mkdir()
-        convert(files, precision, made)
-        if parent is None or target is None:
-            return made
-        if target.exists() and not intact(target):
-            shutil.rmtree(target, ignore_errors=True)
-        try:
-            made.rename(target)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:  # another process was faster
-                raise
-        return target
-    except OSError as error:
-        raise StorageError(f"cannot keep the converted model: {error.strerror or error}") from error
+def facts(sha256: dict[str, str], precision: str) -> list[str]:
+    """All that decides what a model is converted to."""
+    return [LAYOUT, precision, *(sha256[name] for name in (CONFIG, TOKENIZER, WEIGHTS))]
 
 
 def convert(files: hub.Files, precision: str, out: Path) -> None:
-    """Write the CTranslate2 form of a model into an empty directory, and last the hashes of what it wrote."""
+    """Write the CTranslate2 form of a model, and its tokenizer, into an empty directory."""
     from ctranslate2 import specs
     from ctranslate2.specs import common_spec, transformer_spec
 
@@ -169,9 +124,6 @@ def convert(files: hub.Files, precision: str, out: Path) -> None:
     spec.optimize(quantization=precision)
     spec.save(str(out))
     shutil.copyfile(files.paths[TOKENIZER], out / TOKENIZER)
-    made = {path.name: hub.sha256(path) for path in sorted(out.iterdir())}
-    (out / _MADE).write_bytes(msgspec.json.format(msgspec.json.encode(made)))
-    fsync_tree(out)
 
 
 class _Weights:
@@ -240,14 +192,3 @@ def _fill(encoder: Any, weights: _Weights, shape: Architecture) -> None:
 
 def _norm(spec: Any, weights: _Weights, name: str) -> None:
     spec.gamma, spec.beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
-
-
-def _writable(directory: Path) -> Path | None:
-    """The directory, made if need be; None where this process may not write there."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            return None
-        raise
-    return directory if os.access(directory, os.W_OK) else None

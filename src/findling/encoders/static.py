@@ -7,7 +7,6 @@ than a network, and blind to the order of words.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findling.encoders import hub
-from findling.encoders.base import EncoderSpec, Role, Vectors, read_options
-from findling.encoders.presets import PRESETS, TOKENIZER, WEIGHTS
+from findling.encoders.base import EncoderSpec, Once, Role, Vectors, read_options, reads_texts_only
+from findling.encoders.checkpoint import Checkpoint
+from findling.encoders.presets import TOKENIZER, WEIGHTS
 from findling.encoders.texts import Tokenizer, unit
 from findling.errors import ConfigError, EncoderError
 
@@ -37,47 +37,19 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Static:
     """A text encoder of token vectors; its weights are found and checked when it first embeds."""
 
-    def __init__(self, spec: EncoderSpec, options: Options, preset: str | None, cache: Path | None) -> None:
-        self._spec = spec
-        self._options = options
-        self._preset = preset
-        self._cache = cache
-        self._lock = threading.Lock()
-        self._loaded: _Table | None = None
+    def __init__(self, checkpoint: Checkpoint, options: Options) -> None:
+        self._spec = _spec(checkpoint, options)
+        self._table = Once(lambda: _Table(checkpoint.files(), options.max_tokens))
 
     @classmethod
     def from_options(cls, preset: str | None, options: dict[str, Any], cache: Path | None) -> Static:
-        """An encoder from a preset's name, a `path`, or both (then the files must be the preset's).
-
-        Raises ConfigError for an unknown option or a wrong value, EncoderError for a `path` without a model.
-        """
+        """See `findling.encoders.base.open_encoder`."""
         chosen = read_options(options, Options)
         if not 1 <= chosen.max_tokens <= MOST_TOKENS:
             raise ConfigError(
                 f"encoder option max_tokens is {chosen.max_tokens}", todo=f"it must be 1 to {MOST_TOKENS}"
             )
-        if preset is not None:
-            pinned = PRESETS[preset]
-            name, revision, sha256, dim = pinned.repo, pinned.revision, pinned.files, pinned.dim
-        elif chosen.path is not None:
-            directory = Path(chosen.path)
-            files = hub.checked(directory)
-            name, revision, sha256 = directory.resolve().name, "local", files.sha256
-            dim = _dimension(files.paths[WEIGHTS])
-        else:
-            raise ConfigError("the encoder has neither a preset nor a path to a model's directory")
-        spec = EncoderSpec(
-            name=name,
-            revision=revision,
-            sha256=sha256[WEIGHTS],
-            dim=dim,
-            options={
-                "pooling": "mean",
-                "max_tokens": str(chosen.max_tokens),
-                "tokenizer": sha256[TOKENIZER][:16],
-            },
-        )
-        return cls(spec, chosen, preset, cache)
+        return cls(Checkpoint(preset, chosen.path, cache), chosen)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -93,20 +65,7 @@ class Static:
 
     def embed_images(self, images: list[Image]) -> Vectors:
         """Raises EncoderError: this encoder reads texts only."""
-        raise EncoderError(f"{self._spec.name} embeds texts only, not {len(images)} pictures")
-
-    def _table(self) -> _Table:
-        if self._loaded is None:
-            with self._lock:
-                if self._loaded is None:
-                    self._loaded = _Table(self._files(), self._options.max_tokens)
-        return self._loaded
-
-    def _files(self) -> hub.Files:
-        files = hub.find(self._preset, self._options.path, self._cache)
-        if files.sha256[WEIGHTS] != self._spec.sha256:
-            raise EncoderError(f"{files.paths[WEIGHTS]} changed since this encoder was opened")
-        return files
+        reads_texts_only(self._spec, images)
 
 
 class _Table:
@@ -134,6 +93,18 @@ class _Table:
             if known:
                 result[row] = self._vectors[known].mean(axis=0)
         return unit(result)
+
+
+def _spec(checkpoint: Checkpoint, options: Options) -> EncoderSpec:
+    known = checkpoint.preset
+    return checkpoint.spec(
+        dim=known.dim if known else _dimension(checkpoint.files().paths[WEIGHTS]),
+        options={
+            "pooling": "mean",
+            "max_tokens": str(options.max_tokens),
+            "tokenizer": checkpoint.sha256[TOKENIZER][:16],
+        },
+    )
 
 
 def _embeddings(arrays: dict[str, NDArray[Any]], path: Path) -> NDArray[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from findling.encoders.base import Vectors
 from findling.errors import EncoderError
@@ -43,6 +44,19 @@ class Tokenizer:
             return [self._tokenizer.encode(given[0], add_special_tokens=self._special).ids]
         encoded = self._tokenizer.encode_batch_fast(given, add_special_tokens=self._special)
         return [each.ids for each in encoded]
+
+
+def equal_lengths(lengths: Sequence[int], tokens: int) -> Iterator[NDArray[np.intp]]:
+    """Rows of equal length together, the longest first, at most `tokens` tokens (or one text) at a time.
+
+    Nothing in such a batch is padding, so that a text's vector cannot depend on the texts beside it.
+    """
+    found = np.asarray(lengths, np.intp)
+    order = np.argsort(-found, kind="stable")
+    for same in np.split(order, np.flatnonzero(np.diff(found[order])) + 1):
+        if len(same):
+            step = max(1, tokens // max(1, int(found[same[0]])))
+            yield from (same[start : start + step] for start in range(0, len(same), step))
 
 
 def encodable(text: str) -> str:
