@@ -39,6 +39,7 @@ from findling.snapshot import Manifest, SnapshotPaths
 from findling.stages import Stages
 from findling.stores.layered import LayeredStore, Readable
 
+_ALONE = 20  # candidates of a part that is not fused with another
 _DEEPER = 10  # how much larger the next pool of candidates is
 _MASKS = 64  # filters remembered per snapshot
 _MARKED = 2000  # characters of a column in which matches are marked
@@ -184,7 +185,7 @@ class Searcher:
         stages.lap("encode")
         asked = [self._row(term.like) for term in query.terms if term.like is not None and term.weight > 0]
         reach = query.offset + query.k
-        size = self.rank.candidates
+        size = self.rank.candidates if self._is_fused(query, vectors) else _ALONE
         rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
         while True:
             parts = dict(self._parts(query, vectors, size, mask, stages))
@@ -202,13 +203,20 @@ class Searcher:
                 return rows, scores, parts, degraded
             size = min(size * _DEEPER, MAX_REACH)
 
+    def _is_fused(self, query: Query, vectors: Mapping[str, Vectors]) -> bool:
+        """Whether more than one part ranks; a single one need not look further than the page."""
+        return len(vectors) + self._reads_words(query) > 1
+
+    def _reads_words(self, query: Query) -> bool:
+        return self.lexical is not None and query.mode != "semantic" and bool(query.q.strip())
+
     def _parts(
         self, query: Query, vectors: Mapping[str, Vectors], size: int, mask: Mask | None, stages: Stages
     ) -> Iterator[tuple[str, Ranked]]:
         for name, vector in vectors.items():
             yield name, self.fields[name].search(vector, size, mask)
         stages.lap("index")
-        if self.lexical is not None and query.mode != "semantic" and query.q.strip():
+        if self.lexical is not None and self._reads_words(query):
             yield LEXICAL, self.lexical.search(query.q, size, mask, typos=query.typos)
             stages.lap("lexical")
 
