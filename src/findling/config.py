@@ -116,6 +116,8 @@ class ServeOptions(Options, frozen=True):
     pages may read answers, `rate` the requests a second that one client may send (0: any number).
     `access_log` writes a line for each request, with the words that were asked only where `log_queries`;
     `otel` is the address of an OpenTelemetry collector.
+    `cache` is "off", "memory", "redis://…" or "memory+redis://…"; `cache_memory` bounds it in each process,
+    and `cache_seconds` is how long a Redis may take.
     """
 
     host: str = "127.0.0.1"
@@ -131,6 +133,9 @@ class ServeOptions(Options, frozen=True):
     access_log: bool = False
     log_queries: bool = False
     otel: str | None = None
+    cache: str = "memory"
+    cache_memory: str = "64MB"
+    cache_seconds: Annotated[float, Meta(gt=0, le=10)] = 0.05
 
 
 class Settings(Options, frozen=True):

@@ -85,7 +85,7 @@ class Hit:
     """One result: `rank` counts from 1, and a higher `score` is always better.
 
     `scores` holds each part's own score (cosine for a vector field, BM25 for lexical); `ranks` each part's
-    own rank, only where the query asked to `explain`. `document` is ready-made JSON.
+    own rank, only where the query asked to `explain`. `document` is ready-made JSON, `row` where it stands.
     """
 
     id: str
@@ -95,6 +95,7 @@ class Hit:
     document: bytes
     ranks: Mapping[str, int] | None = None
     highlights: Mapping[str, list[tuple[int, int]]] | None = None
+    row: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,7 @@ class Searcher:
                 document=document,
                 ranks=own_ranks[at] if query.explain else None,
                 highlights=marked(document),
+                row=places[at],
             )
             for at, document in enumerate(documents)
         ]

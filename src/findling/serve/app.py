@@ -23,6 +23,8 @@ from findling.config import ServeOptions
 from findling.errors import NotFound, Overloaded, QueryError
 from findling.records import Answer, Query
 from findling.serve import admin, middleware, openapi, problems, requests
+from findling.serve.cache import Cache, key_of
+from findling.serve.kept import Kept
 from findling.serve.live import Collection, Watcher, find
 from findling.serve.metrics import Metrics
 from findling.serve.tracing import Tracer
@@ -48,6 +50,7 @@ class Service:
     collections: list[Collection]
     threads: int = 2
     metrics: Metrics = field(default_factory=Metrics)
+    cache: Cache = field(default_factory=lambda: Cache([]))
     _waiting: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +80,7 @@ def create(
     """
     service = Service(list(collections))
     options = options or service.collections[0].settings.serve
+    service.cache = Cache.of(options)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -89,6 +93,7 @@ def create(
         await asyncio.to_thread(watcher.stop)
         if tracer:
             await asyncio.to_thread(tracer.close)
+        await service.cache.close()
 
     def route(path: str, endpoint: Any, methods: Sequence[str] = ("GET",)) -> Route:
         return Route(path, functools.partial(endpoint, service), methods=list(methods))
@@ -133,8 +138,8 @@ async def _short(service: Service, request: Request) -> Response:
     if "query" not in given:
         raise QueryError("query is missing", todo="ask for /search?query=WORDS&show=10")
     asked = {"q": given.pop("query"), "k": given.pop("show", "10"), **given}
-    answer = await _answered(service, service.collections[0], requests.from_parameters(asked))
-    return _json(b"[" + b",".join(hit.document for hit in answer.hits) + b"]")
+    _, documents, _ = await _answered(service, service.collections[0], requests.from_parameters(asked))
+    return _json(b"[" + b",".join(documents) + b"]")
 
 
 async def _get_search(service: Service, request: Request) -> Response:
@@ -155,14 +160,37 @@ async def _similar(service: Service, request: Request) -> Response:
 
 async def _search(service: Service, collection: Collection, query: Query) -> Response:
     started = time.perf_counter()
-    answer = await _answered(service, collection, query)
-    return _json(answer.to_json((time.perf_counter() - started) * 1000))
+    kept, documents, cache = await _answered(service, collection, query)
+    return _json(kept.to_json(documents, (time.perf_counter() - started) * 1000, cache))
 
 
-async def _answered(service: Service, collection: Collection, query: Query) -> Answer:
+async def _answered(service: Service, collection: Collection, query: Query) -> tuple[Kept, list[bytes], str]:
+    """An answer from the cache or a search, its documents from the snapshot, and what the cache said."""
     mine = visit()
     mine.query = query.q
-    return await service.off_loop(collection.searcher.search, query, mine.stages)
+    searcher = collection.searcher  # one snapshot for the whole of a request, whatever is published meanwhile
+    fresh: list[Answer] = []
+
+    async def search() -> bytes:
+        mine.stages.lap("cache")
+        answer = await service.off_loop(searcher.search, query, mine.stages)
+        fresh.append(answer)
+        content = Kept.of(answer).to_bytes()
+        if not answer.degraded:
+            await service.cache.keep(key, content)
+        return content
+
+    key = key_of(searcher.manifest, query) if service.cache.levels else b""
+    content, mine.cache = await service.cache.found(key, search)
+    kept = Kept.from_bytes(content)
+    if kept is None:  # somebody else wrote there
+        kept, mine.cache = Kept.of(await service.off_loop(searcher.search, query, mine.stages)), "off"
+    if fresh:
+        return kept, [hit.document for hit in fresh[0].hits], mine.cache
+    documents = searcher.store.get_many
+    if searcher.manifest.store == "arrow":
+        return kept, documents(kept.rows), mine.cache
+    return kept, await service.off_loop(documents, kept.rows), mine.cache
 
 
 async def _document(service: Service, request: Request) -> Response:
