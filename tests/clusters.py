@@ -26,11 +26,11 @@ from needs import skip_without
 
 TESTS = Path(__file__).resolve().parent
 
-# Spark takes seconds to start, so the everyday run has one small test of it, in test_spark.py.
+# Both take seconds to start, so the everyday run has small tests of them only: test_spark.py, test_beam.py.
 ENGINES: list[Any] = [
     "local",
     pytest.param("spark", marks=[pytest.mark.slow, pytest.mark.needs("pyspark", "java")]),
-    pytest.param("beam", marks=pytest.mark.needs("apache_beam")),
+    pytest.param("beam", marks=[pytest.mark.slow, pytest.mark.needs("apache_beam")]),
 ]
 
 BOOKS = """
@@ -183,3 +183,22 @@ def same(one: Path, other: Path) -> None:
     assert documents == others
     assert vectors.keys() == theirs.keys()
     assert max(float(np.abs(vectors[key] - theirs[key]).max()) for key in vectors) <= 1e-5
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 bucket on loopback, which other processes reach too."""
+    skip_without("moto", "s3fs", "boto3")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    port = find_free_port()
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    endpoint = f"http://127.0.0.1:{port}"
+    told = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**told, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket="search")
+    yield "s3://search/home"
+    server.stop()

@@ -115,6 +115,23 @@ def test_groups(
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_of_rows_that_tie_one_is_taken_whole(name: str, tmp_path: Path) -> None:
+    columns = {
+        "k": ["x", "x", "x", "y", "y"],
+        "a": [2, 1, None, None, None],
+        "b": [["p"], ["q"], ["a"], None, ["r", "s"]],
+        "_order": [1, 1, 1, 0, 0],
+    }
+    dataset = shards(tmp_path / "in", pa.table(columns))
+    aggregates = {"a": ("first", "a"), "b": ("first", "b"), "all": ("list", "a")}
+    found = open_engine(name, tmp_path).group(dataset, ["k"], aggregates)
+    assert rows(found) == [
+        {"k": "x", "a": 1, "b": ["q"], "all": [1, 2, None]},
+        {"k": "y", "a": None, "b": ["r", "s"], "all": [None, None]},
+    ]
+
+
+@pytest.mark.parametrize("name", ENGINES)
 @SMALL
 @given(
     lefts=st.lists(st.none() | KEYS, max_size=8), rights=st.lists(st.none() | KEYS, max_size=5, unique=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,18 +11,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from test_local import numbers
 
 from batch import Deadly, Failing, Marked, Numbers, collection, command, eventually, some_rows
-from clusters import build_there, lay_out, result, same, workers_find_tests
+from clusters import bucket, build_there, lay_out, result, same, workers_find_tests
 from conftest import find_free_port, wait_for_port
-from findling import registry
+from findling import config, registry, storage
+from findling.catalog import Catalog
 from findling.engines import beam as engine_module
 from findling.engines.base import Shards
 from findling.errors import ConfigError, StorageError
 from findling.progress import Silent
 
-__all__ = ["workers_find_tests"]
+__all__ = ["bucket", "workers_find_tests"]
 pytestmark = pytest.mark.needs("apache_beam")
 PROCESSES = {"direct_running_mode": "multi_processing", "direct_num_workers": 2}
 IN_PROCESSES = [word for key, value in PROCESSES.items() for word in ("--option", f"{key}={value}")]
@@ -162,7 +165,10 @@ def job_server(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The options of a portable runner in processes of its own: a job service, and a pool of workers."""
     jobs, pool = find_free_port(), find_free_port()
     log = (tmp_path / "runner.log").open("wb")
+    # The pool starts its workers as `python`.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     options: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": tmp_path}
+    options["env"] = {**os.environ, "PATH": path}
     words = [
         ["apache_beam.runners.portability.local_job_service_main", f"--port={jobs}"],
         ["apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}"],
@@ -193,3 +199,64 @@ def test_a_portable_runner_builds_what_the_local_engine_builds(
     words = [word for key, value in job_server.items() for word in ("--option", f"{key}={value}")]
     build_there(there, "--engine", "beam", *words)
     same(here, there)
+
+
+@pytest.mark.slow
+def test_a_home_in_a_bucket_needs_no_shared_disk(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here, there = lay_out(tmp_path / "here", "books"), lay_out(tmp_path / "there", "books", home=bucket)
+    mine, theirs = build_there(here), build_there(there, "--engine", "beam")
+    assert theirs["records"] == mine["records"]
+    assert theirs["embedded"] == mine["embedded"]
+    assert ids(there) == ids(here)
+    assert storage.listing(f"{bucket}/books/work") == [], "what only led there is gone"
+    again = build_there(there, "--engine", "beam")
+    assert again["embedded"]["text"] == {"new": 0, "reused": mine["embedded"]["text"]["new"], "failed": 0}
+
+
+def ids(file: Path) -> list[str]:
+    root = Catalog.of(config.load(file, environ={})).local()
+    with pa.memory_map(str(root / "documents.arrow")) as mapped:
+        return list(pa.ipc.open_file(mapped).read_all().column("id").to_pylist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["beam", pytest.param("spark", marks=pytest.mark.needs("pyspark", "java"))])
+def test_pictures_limits_and_failures_go_through_too(name: str, tmp_path: Path) -> None:
+    file = pictures(tmp_path)
+    report = build_there(file, "--engine", name, "--limit", "7")
+    assert report["records"]["read"] == 7
+    report = build_there(file, "--engine", name)
+    assert report["embedded"]["cover"] == {"new": 3, "reused": 7, "failed": 2}
+    (line, *_) = (tmp_path / "data" / "covers" / "failures" / "embed-cover.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"]
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "photos" / "broken-10.png")
+    assert build_there(file, "--engine", name, "--retry-failed")["embedded"]["cover"]["failed"] == 1
+
+
+def pictures(base: Path) -> Path:
+    """A collection of ten pictures of one colour each, and two files that are none."""
+    photos = base / "photos"
+    photos.mkdir()
+    for place in range(10):
+        Image.new("RGB", (8, 8), (place * 25, 0, 0)).save(photos / f"a-{place}.png")
+    for place in (10, 11):
+        (photos / f"broken-{place}.png").write_bytes(b"no picture %d" % place)
+    file = base / "findling.toml"
+    file.write_text(COVERS)
+    return file
+
+
+COVERS = """
+collection = "covers"
+[source]
+kind = "images"
+path = "photos"
+[document]
+title = "title"
+[vectors.cover]
+encoder = "hashing"
+image = "image"
+"""
