@@ -129,5 +129,6 @@ def open_index(manifest: Manifest, paths: SnapshotPaths, name: str) -> tuple[Sea
 
 
 def _unit(vector: Vectors) -> Vectors:
-    length = float(np.linalg.norm(vector))
-    return vector / length if length > 0 else vector
+    wide = vector.astype(np.float64)  # the squares of what a float32 holds do not fit into one
+    length = float(np.linalg.norm(wide))
+    return (wide / length).astype(np.float32) if length > 0 else vector

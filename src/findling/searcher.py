@@ -93,7 +93,9 @@ class Searcher:
         stages.lap("filter")
         rows, scores, parts, degraded = self._ranked(query, mask, stages)
         if query.min_score is not None:
-            good = int(np.count_nonzero(scores >= query.min_score))  # the first ones, as scores never rise
+            good = int(
+                np.count_nonzero(scores >= np.float64(query.min_score))
+            )  # the first ones, as scores never rise
             rows, scores = rows[:good], scores[:good]
         facets = {name: self._facets(name, expression) for name in query.facets}
         stages.lap("facets")

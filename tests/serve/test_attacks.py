@@ -167,6 +167,15 @@ def test_bodies_made_to_hurt_are_refused(service: Running, body: bytes) -> None:
     assert len(reply.body) < 2000, "nobody needs their megabyte back"
 
 
+def test_a_vector_is_a_direction_however_long(service: Running) -> None:
+    told = [
+        service.call(SEARCH, {"vector": [size * (at % 5 - 2) for at in range(64)], "mode": "semantic"}).json()
+        for size in (1.0, 1e38, 1e-30)
+    ]
+    scores = [[(hit["id"], round(hit["score"], 4)) for hit in answer["hits"]] for answer in told]
+    assert scores[0] == scores[1] == scores[2] != []
+
+
 def test_of_two_equal_keys_the_last_counts(service: Running) -> None:
     assert len(service.call(SEARCH, b'{"q": "x", "k": 2, "k": 1}').json()["hits"]) == 1
 

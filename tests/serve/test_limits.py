@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
-from running import Caller, Running, inside
+from running import Caller, Reply, Running, inside
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -329,17 +329,18 @@ def test_more_requests_than_may_wait_are_refused_at_once(
     monkeypatch.setattr(collection.searcher, "search", slow)
     replies: list[int] = []
     with inside(create([collection])) as caller:
-        waiting = [
-            threading.Thread(target=lambda: replies.append(caller.call(f"{SEARCH}?q=whale").status))
-            for _ in range(4)
-        ]
+
+        def ask(number: int) -> Reply:
+            return caller.call(f"{SEARCH}?q=whale+{number}")  # each another, or one search would do for all
+
+        waiting = [threading.Thread(target=lambda n=n: replies.append(ask(n).status)) for n in range(4)]
         for thread in waiting:
             thread.start()
         for _ in range(2):  # as many as there are threads to search
             assert searching.acquire(timeout=PATIENCE)
         while 'findling_queue_depth{worker="0"} 4' not in caller.call("/metrics").body.decode():
             threading.Event().wait(0.01)
-        refusals = [caller.call(f"{SEARCH}?q=whale") for _ in range(20)]
+        refusals = [ask(number) for number in range(10, 30)]
         release.set()
         for thread in waiting:
             thread.join(PATIENCE)
