@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +125,30 @@ writer.close()
         found = [tfrecord.decode(content, "it") for content in tfrecord.read_records(file, "it")]
     assert [name for name, _ in found] == ["a", "naïve 🐉"]
     assert np.array_equal(found[1][1], np.array([0.5, -1.25], np.float32))
+
+
+@pytest.mark.needs("annoy")
+@pytest.mark.parametrize("kind", ["list", "map", "parquet"])
+def test_an_annoy_index_that_somebody_has_is_read(tmp_path: Path, kind: str) -> None:
+    from annoy import AnnoyIndex
+
+    ids = ["dune", "moby", "nobody"]
+    index = AnnoyIndex(64, "angular")
+    for row in range(3):
+        index.add_item(row, [1.0 if at == row else 0.0 for at in range(64)])
+    index.build(2)
+    index.save(str(tmp_path / "have.ann"))
+    names = tmp_path / ("ids.parquet" if kind == "parquet" else "ids.json")
+    if kind == "parquet":
+        pq.write_table(pa.table({"id": ids}), names)
+    else:
+        names.write_text(json.dumps(ids if kind == "list" else dict(enumerate(ids))))
+    settings = config.load(small.write(tmp_path))
+    told = exchange.bring(settings, "text", "have.ann", names.name)
+    assert told == {"read": 3, "brought": 2, "unknown": 1}
+    assert build.build(settings).embedded["text"]["reused"] == 2
+    with pytest.raises(ConfigError, match="--ids"):
+        exchange.bring(settings, "text", "have.ann")
+    names.write_bytes(b"[1]" if kind != "parquet" else b"no")
+    with pytest.raises(SourceError, match=r"3 items.* 1 ids|holds no ids"):
+        exchange.bring(settings, "text", "have.ann", names.name)

@@ -6,6 +6,7 @@ Vectors that were made elsewhere go into the same cache as our own: a build then
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from findling.catalog import Catalog
 from findling.config import Settings
 from findling.embeddings import Embeddings
 from findling.engines.base import Shards, as_stored
-from findling.errors import ConfigError, SourceError
+from findling.errors import ConfigError, SourceError, extra
 from findling.progress import Progress, Silent
 from findling.searcher import open_store
 from findling.snapshot import SnapshotPaths
@@ -58,8 +59,17 @@ def export(settings: Settings, field: str, out: str, kind: Kind, progress: Progr
     return len(places)
 
 
-def bring(settings: Settings, field: str, pattern: str, progress: Progress | None = None) -> dict[str, int]:
+def bring(
+    settings: Settings,
+    field: str,
+    pattern: str,
+    ids: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, int]:
     """Take embeddings of `id` and `embedding` from files into a field's cache; the next build uses them.
+
+    An Annoy index (.ann) knows numbers only: `ids` is then a JSON list, or Parquet with a column `id`, of the
+    id of each.
 
     Returns `read`, `brought`, and `unknown`: those whose id no document has. Raises SourceError for
     vectors of another length than the field's encoder gives, or not finite.
@@ -77,7 +87,7 @@ def bring(settings: Settings, field: str, pattern: str, progress: Progress | Non
     with progress.task(f"import {field}", None, "vectors") as task:
         for url in files:
             kept: dict[bytes, NDArray[np.float32]] = {}
-            for identity, vector in _read(url):
+            for identity, vector in _read(url, encoder.spec.dim, ids and settings.path(ids)):
                 told["read"] += 1
                 known = hashes.get(identity)
                 if known is None:
@@ -122,7 +132,10 @@ def _write_parquet(file: Any, blocks: Iterator[tuple[list[str], NDArray[np.float
             writer.write_batch(pa.record_batch([pa.array(ids), lists], schema=schema))
 
 
-def _read(url: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _read(url: str, dim: int, ids: str | None) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    if url.endswith(".ann"):
+        yield from _read_annoy(url, dim, ids)
+        return
     with storage.open_read(url) as file:
         if not url.endswith(SUFFIXES["parquet"]):
             for content in tfrecord.read_records(file, url):
@@ -139,6 +152,43 @@ def _read(url: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
                 f"{url} holds no embeddings: {' '.join(str(error).split())}",
                 todo="write the columns id (string) and embedding (list of floats)",
             ) from None
+
+
+def _read_annoy(url: str, dim: int, ids: str | None) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The vectors of an Annoy index that somebody has, with the ids that stand beside it."""
+    if ids is None:
+        raise ConfigError(f"{url} holds no ids", todo="name them: --ids ids.json, in the order of its items")
+    with extra("annoy", "an Annoy index"):
+        from annoy import AnnoyIndex
+    if not storage.is_local(url):
+        raise ConfigError(f"{url} is not on this machine", todo="copy it here first")
+    index, names = AnnoyIndex(dim, "angular"), _ids(ids)
+    try:
+        index.load(str(storage.local_path(url)))
+    except OSError as error:
+        raise SourceError(
+            f"{url} is no Annoy index of {dim} dimensions: {error}", todo="was it made by the same encoder?"
+        ) from None
+    if index.get_n_items() != len(names):
+        raise SourceError(f"{url} holds {index.get_n_items():,} items, {ids} has {len(names):,} ids")
+    for row, name in enumerate(names):
+        yield name, np.array(index.get_item_vector(row), np.float32)
+
+
+def _ids(url: str) -> list[str]:
+    """A list of ids from JSON or Parquet."""
+    try:
+        if url.endswith(".parquet"):
+            with storage.open_read(url) as file:
+                return [str(name) for name in pq.read_table(file, columns=["id"]).column("id").to_pylist()]
+        found = json.loads(storage.read_bytes(url))
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        raise SourceError(f"{url} holds no ids: {' '.join(str(error).split())}") from None
+    if isinstance(found, dict):  # {"0": "first", "1": "second"}, as maps from item to id are often kept
+        found = [found.get(str(row)) for row in range(len(found))]
+    if not isinstance(found, list) or not all(isinstance(name, str | int) for name in found):
+        raise SourceError(f"{url} holds no list of ids", todo='write ["first", "second", …]')
+    return [str(name) for name in found]
 
 
 def _checked(

@@ -41,6 +41,7 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("index", "graph"): Entry("findling.indexes.faiss:Graph"),
     ("index", "compact"): Entry("findling.indexes.faiss:Compact"),
     ("index", "flat"): Entry("findling.indexes.faiss:Flat"),
+    ("index", "annoy"): Entry("findling.indexes.annoy:Annoy", "annoy"),
     ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),
     ("store", "datastore"): Entry("findling.stores.datastore:DatastoreStore", "gcp"),
     ("engine", "local"): Entry("findling.engines.local:Local"),

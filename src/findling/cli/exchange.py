@@ -43,11 +43,12 @@ def export(
 def bring(
     files: Annotated[str, typer.Argument(metavar="FILES", help="A path, glob or fsspec URL.")],
     field: Field = "text",
+    ids: Annotated[str | None, typer.Option(help="The ids of an Annoy index: JSON or Parquet.")] = None,
     config: Config = _HERE,
     as_json: Json = False,
 ) -> None:
     """Take vectors that were made elsewhere, so that the next build need not embed them."""
-    told = exchange.bring(settings_of(config), field, files, progress())
+    told = exchange.bring(settings_of(config), field, files, ids, progress())
     if as_json:
         print_json(told)
     else:
