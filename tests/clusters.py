@@ -166,14 +166,20 @@ def result(file: Path) -> tuple[list[str], dict[bytes, Any]]:
     snapshot.verify(root)
     with pa.memory_map(str(root / "documents.arrow")) as mapped:
         documents = sorted(map(repr, pa.ipc.open_file(mapped).read_all().to_pylist()))
+    return documents, vectors_of(file)
+
+
+def vectors_of(file: Path) -> dict[bytes, Any]:
+    """Each content hash that has a vector, with it."""
     vectors: dict[bytes, Any] = {}
+    catalog = Catalog.of(config.load(file, environ={}))
     for part in sorted(Path(catalog.root, "embeddings").rglob("*.parquet")):
         if "_drops" in part.parts:
             continue
         for row in pq.read_table(part).to_pylist():
             assert row["hash"] not in vectors, "embedded twice"
             vectors[row["hash"]] = np.array(row["vector"], np.float32)
-    return documents, vectors
+    return vectors
 
 
 def same(one: Path, other: Path) -> None:

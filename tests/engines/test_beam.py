@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from PIL import Image
 from test_local import numbers
 
 from batch import Deadly, Failing, Marked, Numbers, collection, command, eventually, some_rows
-from clusters import bucket, build_there, lay_out, result, same, workers_find_tests
+from clusters import bucket, build_there, lay_out, same, vectors_of, workers_find_tests
 from conftest import find_free_port, wait_for_port
 from findling import config, registry, storage
 from findling.catalog import Catalog
@@ -25,6 +26,7 @@ from findling.errors import ConfigError, StorageError
 from findling.progress import Silent
 
 __all__ = ["bucket", "workers_find_tests"]
+EMBED = ["--only", "extract,embed"]
 pytestmark = pytest.mark.needs("apache_beam")
 PROCESSES = {"direct_running_mode": "multi_processing", "direct_num_workers": 2}
 IN_PROCESSES = [word for key, value in PROCESSES.items() for word in ("--option", f"{key}={value}")]
@@ -131,21 +133,40 @@ def test_beam_embeds_what_the_local_engine_embeds(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["beam", pytest.param("spark", marks=pytest.mark.needs("pyspark", "java"))])
+def test_ctrl_c_ends_all_of_it(name: str, tmp_path: Path) -> None:
+    file = collection(tmp_path / "interrupted", some_rows(60_000))
+    words = IN_PROCESSES if name == "beam" else ["--option", "master=local[2,4]"]
+    cache = file.parent / "data" / "books" / "embeddings"
+    with subprocess.Popen(
+        command(file, "build", *EMBED, "--json", "--engine", name, *words),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as build:  # fmt: skip
+        eventually(lambda: list(cache.rglob("*.parquet")) or build.poll() is not None, seconds=120)
+        os.killpg(build.pid, signal.SIGINT)  # as a terminal does: to all of them
+        out, told = build.communicate(timeout=60)
+    assert (build.returncode, out) == (130, ""), told
+    assert told.splitlines()[-1].startswith("error: interrupted")
+    assert "Traceback" not in told
+    eventually(lambda: not workers_on(str(tmp_path)))
+
+
+@pytest.mark.slow
 def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None:
-    file = collection(tmp_path / "killed", some_rows(60_000), more='\n[index]\nkind = "exact"\n')
+    file = collection(tmp_path / "killed", some_rows(60_000))
     cache = file.parent / "data" / "books" / "embeddings"
     words = ["--engine", "beam", *IN_PROCESSES]
     with subprocess.Popen(
-        command(file, "build", "--json", *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(file, "build", *EMBED, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as build:
         eventually(lambda: list(cache.rglob("*.parquet")) or build.poll() is not None, seconds=120)
         assert build.poll() is None
         build.kill()
     eventually(lambda: not workers_on(str(tmp_path)))
-    embedded = build_there(file, *words)["embedded"]["text"]
+    embedded = build_there(file, *EMBED, *words)["embedded"]["text"]
     assert embedded["new"] + embedded["reused"] == 60_000
     assert embedded["reused"] > 0
-    assert len(result(file)[1]) == 60_000
+    assert len(vectors_of(file)) == 60_000
 
 
 def workers_on(told: str) -> list[int]:

@@ -10,13 +10,14 @@ import pytest
 from test_local import numbers
 
 from batch import Deadly, Failing, Marked, Numbers, collection, command, eventually, some_rows
-from clusters import build_there, lay_out, result, same, spark_cluster, workers_find_tests
+from clusters import build_there, lay_out, same, spark_cluster, vectors_of, workers_find_tests
 from findling import registry
 from findling.engines.base import Shards
 from findling.errors import ConfigError, FindlingError, MissingExtra, StorageError
 from findling.progress import Silent
 
 __all__ = ["spark_cluster", "workers_find_tests"]
+EMBED = ["--only", "extract,embed"]
 pytestmark = pytest.mark.needs("pyspark", "java")
 
 
@@ -112,19 +113,17 @@ def test_a_cluster_embeds_what_one_machine_embeds(spark_cluster: str, tmp_path: 
 
 @pytest.mark.slow
 def test_an_executor_killed_while_embedding_costs_nothing(spark_cluster: str, tmp_path: Path) -> None:
-    file = collection(tmp_path / "killed", some_rows(60_000), more='\n[index]\nkind = "exact"\n')
+    file = collection(tmp_path / "killed", some_rows(60_000))
     cache = file.parent / "data" / "books" / "embeddings"
     with subprocess.Popen(
-        command(file, "build", "--json", *on(spark_cluster)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(file, "build", *EMBED, *on(spark_cluster)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as build:
         eventually(lambda: list(cache.rglob("*.parquet")) or build.poll() is not None, seconds=120)
         assert build.poll() is None
         os.kill(executors()[0], signal.SIGKILL)
         _, told = build.communicate(timeout=240)
         assert build.returncode == 0, told.decode()
-    documents, vectors = result(file)
-    assert (len(documents), len(vectors)) == (60_000, 60_000)
-    assert not list(cache.rglob("*.tmp")) or build_there(file)["embedded"]["text"]["new"] == 0
+    assert len(vectors_of(file)) == 60_000
 
 
 def executors() -> list[int]:
@@ -143,16 +142,16 @@ def on(master: str) -> list[str]:
 
 @pytest.mark.slow
 def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None:
-    file = collection(tmp_path / "killed", some_rows(60_000), more='\n[index]\nkind = "exact"\n')
+    file = collection(tmp_path / "killed", some_rows(60_000))
     cache = file.parent / "data" / "books" / "embeddings"
     words = ["--engine", "spark", "--option", "master=local[2,4]"]
     with subprocess.Popen(
-        command(file, "build", "--json", *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(file, "build", *EMBED, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as build:
         eventually(lambda: list(cache.rglob("*.parquet")) or build.poll() is not None, seconds=120)
         assert build.poll() is None
         build.kill()
-    embedded = build_there(file, *words)["embedded"]["text"]
+    embedded = build_there(file, *EMBED, *words)["embedded"]["text"]
     assert embedded["new"] + embedded["reused"] == 60_000
     assert embedded["reused"] > 0
-    assert len(result(file)[1]) == 60_000
+    assert len(vectors_of(file)) == 60_000

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
-from findling import config, storage
+from findling import storage
 from findling.config import Options, convert
 from findling.engines import cutting, lifeline, relations
 from findling.engines.base import Shards, shards_of
@@ -125,7 +125,7 @@ class Beam(Cluster):
         context = multiprocessing.get_context("spawn")
         watched, alive = context.Pipe(duplex=False)
         answer, told = context.Pipe(duplex=False)
-        log = self._log()
+        log = self.log("beam")
         storage.make_directory(str(log.parent))
         arguments = (job, self._runner, options, str(log), watched, told)
         process = context.Process(target=_work_apart, args=arguments, daemon=False)
@@ -156,11 +156,6 @@ class Beam(Cluster):
             return {**self._given, "direct_running_mode": "in_memory", "direct_num_workers": 1}
         chosen = {"direct_running_mode": _PROCESSES, "direct_num_workers": self.cores()}
         return {**self._given, **chosen}
-
-    def _log(self) -> Path:
-        """Where Beam's own words go."""
-        local = storage.is_local(self.workspace)
-        return (storage.local_path(self.workspace) if local else config.user_cache()) / "beam.log"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from findling import storage
+from findling.config import user_cache
 from findling.engines import cutting
 from findling.engines.base import Shards
 from findling.engines.cutting import DONE, Recut
@@ -59,6 +60,11 @@ class Cluster(ABC):
 
         Raises WorkerLost where the engine itself does not do again what a lost worker left.
         """
+
+    def log(self, name: str) -> Path:
+        """Where the words of what runs beneath go: beside `workspace`, whose content comes and goes."""
+        local = storage.is_local(self.workspace)
+        return (storage.local_path(self.workspace).parent if local else user_cache()) / f"{name}.log"
 
     def run(self, source: Dataset, steps: Sequence[Step], out: str, name: str = "rows") -> Shards:
         """Apply the steps to every split; see `findling.engines.base.Engine`."""

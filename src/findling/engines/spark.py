@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from msgspec import field
 
-from findling import config, storage
+from findling import storage
 from findling.config import Options, convert
 from findling.engines import relations
 from findling.engines.base import Shards, shards_of
@@ -117,16 +117,11 @@ class Spark(Cluster):
                 from pyspark.sql import SparkSession
             found = SparkSession.getActiveSession()
             self._own = found is None
-            self._session = found or _begin(self._options, self._log())
+            self._session = found or _begin(self._options, self.log("spark"))
             for key, value in _ALWAYS.items():
                 if key.startswith("spark.sql."):
                     self._session.conf.set(key, value)
         return self._session
-
-    def _log(self) -> Path:
-        """Where Spark's own words go."""
-        local = storage.is_local(self.workspace)
-        return (storage.local_path(self.workspace) if local else config.user_cache()) / "spark.log"
 
     def _do(self, tasks: Tasks, seconds: float) -> None:  # noqa: ARG002 - a session that stands costs nothing
         count = len(tasks)
@@ -188,7 +183,7 @@ class Spark(Cluster):
         last = next((line for line in reversed(lines) if "Error" in line or "Exception" in line), "")
         return FindlingError(
             f"Spark gave the work up: {last or (lines or ['no reason told'])[0]}",
-            todo=f"look into {self._log()}; run the same command again: it goes on from here",
+            todo=f"look into {self.log('spark')}; run the same command again: it goes on from here",
         )
 
 
