@@ -205,6 +205,30 @@ def test_a_fit_serves_again_while_little_changes(tmp_path: Path, monkeypatch: py
         assert fitted(file).used
 
 
+def test_a_damaged_fit_is_made_again(tmp_path: Path) -> None:
+    rows = batch.some_rows(300)
+    file = lay_out(tmp_path, rows=rows)
+    batch.built(file)
+    root = Catalog.of(config.load(file, environ={})).local()
+    (root / "vectors" / "text" / "instant" / "table.npy").write_bytes(b"nothing")
+    batch.write_rows(tmp_path / "rows.jsonl", rows[1:])
+    batch.built(file)
+    assert fitted(file).used
+    assert searcher_of(file).search(Query(q="whale", query="instant")).hits
+
+
+def test_a_delta_uses_the_fit_of_its_base(tmp_path: Path) -> None:
+    rows = batch.some_rows(300)
+    file = lay_out(tmp_path, rows=rows)
+    batch.built(file)
+    before = fitted(file)
+    batch.write_rows(tmp_path / "rows.jsonl", rows[1:])
+    batch.built(file, incremental=True)
+    assert manifest_of(file).base
+    assert fitted(file) == before
+    assert searcher_of(file).search(Query(q="whale", query="instant")).hits
+
+
 def test_likeness_is_of_the_texts(tmp_path: Path) -> None:
     texts = [f"text {n}" for n in range(5000)]
     assert fitting.write(tmp_path, corpus(texts[:400]), least=0.01).used

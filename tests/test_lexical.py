@@ -203,6 +203,14 @@ def test_marks_are_the_same_with_and_without_accents_nearby(books: Lexical) -> N
     assert [plain[start:end] for start, end in marked] == ["Whales", "WHALING", "whale"]
 
 
+def test_stop_words_count_but_find_nothing_beside_others(books: Lexical) -> None:
+    assert rows(books, "the whale") == rows(books, "whale") == [0, 6]  # not The Old Man and the Sea
+    assert books.search("the whale", 1)[1] > books.search("whale", 1)[1]
+    assert set(rows(books, "the unheard")) == {0, 1, 2, 3, 4}
+    passing = np.array([row in (1, 3) for row in range(len(books))])
+    assert rows(books, "the whale", 10, passing) == [3, 1]
+
+
 def test_no_language_means_no_stems(tmp_path: Path) -> None:
     Lexical.build([{"text": "whales"}], tmp_path / "x", {"text": 1.0}, language="none")
     index = Lexical.open(tmp_path / "x")

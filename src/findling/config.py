@@ -105,7 +105,7 @@ class RankOptions(Options, frozen=True):
     fusion: Literal["rrf", "weighted"] = "rrf"
     weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
     constant: Annotated[float, Meta(gt=0)] = 60
-    candidates: Annotated[int, Meta(ge=10, le=10_000)] = 200
+    candidates: Annotated[int, Meta(ge=10, le=10_000)] = 100
 
 
 class ServeOptions(Options, frozen=True):

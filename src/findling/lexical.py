@@ -57,8 +57,10 @@ class Lexical:
             self._searcher, self._schema = _searcher([*([base] if base else []), path], self.language)
         except (OSError, ValueError, KeyError) as error:
             raise SnapshotError(f"the lexical index in {path} cannot be opened: {error}") from error
+        self._is_whole = self._searcher.num_segments <= 1
         self._analyzer = analyzer(self.language)
         self._content = analyzer(self.language, stop_words=False)
+        self._known = lru_cache(65_536)(self._is_known)
         self._marked = lru_cache(64)(self._marked_terms)
         self._terms = lru_cache(65_536)(self._analyzer.analyze)
         self._fields = [(_field(at), weight) for at, weight in enumerate(self.weights.values())]
@@ -132,17 +134,24 @@ class Lexical:
         """The best k rows for `text`: rows (h,) int64 and BM25 scores (h,) float32, best first, ties by row.
 
         Any text is a query: punctuation and operators only part words. Rows that hold no term of the query
-        are no hits, so h is below k where fewer than k hold one. `mask` (n,) says which rows may be found.
+        are no hits, so h is below k where fewer than k hold one; nor are rows of stop words alone, unless the
+        query's other words find nothing. `mask` (n,) says which rows may be found.
         With `typos`, a longer term that no row holds finds terms that differ by a letter or two (Damerau and
         Levenshtein's distance), each counting 1.
         """
-        query = self._query(text, MAX_TYPOS if typos else 0)
-        if query is None or k < 1 or not self._count:
-            return _NO_ROWS, _NO_SCORES
-        if mask is None:
-            return self._best(query, k)
-        if len(mask) != self._count:
+        if mask is not None and len(mask) != self._count:
             raise SnapshotError(f"a mask of {len(mask)} rows does not fit a lexical index of {self._count}")
+        found = _NO_ROWS, _NO_SCORES
+        if k < 1 or not self._count:
+            return found
+        for query in self._queries(text, MAX_TYPOS if typos else 0):
+            found = self._best(query, k) if mask is None else self._passing(query, k, mask)
+            if len(found[0]):
+                break
+        return found
+
+    def _passing(self, query: Any, k: int, mask: Mask) -> tuple[Rows, Scores]:
+        """The best k rows that the mask lets pass."""
         survivors = int(np.count_nonzero(mask))
         if not survivors:
             return _NO_ROWS, _NO_SCORES
@@ -183,17 +192,24 @@ class Lexical:
             if token.text in terms:
                 yield token.char_offset_from, token.char_offset_to
 
-    def _query(self, text: str, typos: int) -> Any:
+    def _queries(self, text: str, typos: int) -> list[Any]:
+        """What to ask, one after the other until something is found.
+
+        Where a few terms are stop words and others are not, rows of the others alone are asked for first,
+        though stop words count in them: to walk through all the rows of "the" takes five times as long.
+        """
         text = _clean(text)
         terms = list(dict.fromkeys(self._analyzer.analyze(text)))
+        content = dict.fromkeys(self._content.analyze(text))
         if len(terms) > SHORT:
-            terms = list(dict.fromkeys(self._content.analyze(text))) or terms
+            terms = list(content) or terms
         if len(terms) > MAX_TERMS:
             terms = sorted(terms, key=self._frequency)[:MAX_TERMS]
         if not terms:
-            return None
+            return []
         make, should = tantivy.Query.term_query, tantivy.Occur.Should
-        wanted = []
+        wanted: list[Any] = []
+        stops: list[Any] = []
         for term in terms:
             distance = self._typos(term) if typos else 0
             typos -= distance > 0
@@ -202,14 +218,24 @@ class Lexical:
                     query = tantivy.Query.fuzzy_term_query(self._schema, field, term, distance)
                 else:
                     query = make(self._schema, field, term, index_option="freq")
-                wanted.append((should, query if weight == 1 else tantivy.Query.boost_query(query, weight)))
-        return tantivy.Query.boolean_query(wanted)
+                clause = (should, query if weight == 1 else tantivy.Query.boost_query(query, weight))
+                (wanted if term in content else stops).append(clause)
+        whole = tantivy.Query.boolean_query([*wanted, *stops])
+        if not (wanted and stops):
+            return [whole]
+        first = tantivy.Query.boolean_query(wanted)
+        for stop in stops:  # one inside the other: several beside one another would be walked through
+            first = tantivy.Query.boolean_query([(tantivy.Occur.Must, first), stop])
+        return [first, whole]
 
     def _typos(self, term: str) -> int:
         """How many letters may differ: none of a word that the index has, nor of a short one or a number."""
-        if len(term) < TYPO_LENGTHS[0] or not term.isalpha() or any(self._found(term)):
+        if len(term) < TYPO_LENGTHS[0] or not term.isalpha() or self._known(term):
             return 0
         return 1 if len(term) < TYPO_LENGTHS[1] else 2
+
+    def _is_known(self, term: str) -> bool:
+        return any(self._found(term))
 
     def _found(self, term: str) -> Iterator[int]:
         return (self._searcher.doc_freq(field, term) for field, _ in self._fields)
@@ -227,12 +253,14 @@ class Lexical:
 
     def _best(self, query: Any, k: int) -> tuple[Rows, Scores]:
         # Ties between segments come in segment order; a few more hits put them in row order.
-        extra = 32 if self._searcher.num_segments > 1 else 0
+        extra = 0 if self._is_whole else 32
         limit = min(k, self._count) + extra
         hits = self._searcher.search(query, limit, count=False).hits
         if not hits:
             return _NO_ROWS, _NO_SCORES
         scores, addresses = zip(*hits, strict=True)
+        if self._is_whole:  # hits come in the order wanted, and their places in the segment are rows
+            return np.array([at.doc for at in addresses], np.int64), np.array(scores, np.float32)
         rows = np.array(self._searcher.fast_field_values(ROW, list(addresses)), np.int64)
         values = np.array(scores, np.float32)
         order = np.lexsort((rows, -values))[:k]

@@ -80,8 +80,7 @@ class Query:
         return [*([] if own.is_empty else [own]), *self.also]
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """One result: `rank` counts from 1, and a higher `score` is always better.
 
     `scores` holds each part's own score (cosine for a vector field, BM25 for lexical); `ranks` each part's

@@ -193,13 +193,14 @@ class Searcher:
             parts = dict(self._parts(query, vectors, size, mask, stages))
             more, more_scores = self._fuse(query, parts)
             stages.lap("fuse")
-            new = ~np.isin(more, rows) if len(rows) else np.ones(len(more), np.bool_)
-            if asked:  # a document is no answer to itself
-                new &= ~np.isin(more, asked)
-            # A later pool's scores may be higher; never let a later page's first hit outscore the last one.
-            ceiling = scores[-1] if len(scores) else np.inf
-            rows = np.concatenate([rows, more[new]])
-            scores = np.concatenate([scores, np.minimum(more_scores[new], ceiling)]).astype(np.float32)
+            if len(rows) or asked:  # a document is no answer to itself
+                new = ~np.isin(more, np.array([*rows.tolist(), *asked], np.int64))
+                more, more_scores = more[new], more_scores[new]
+            if len(rows):
+                # A later pool's scores may be higher; no later page's first hit may outscore the last one.
+                more = np.concatenate([rows, more])
+                more_scores = np.concatenate([scores, np.minimum(more_scores, scores[-1])])
+            rows, scores = more, more_scores
             exhausted = all(len(part[0]) < size for part in parts.values())
             if len(rows) >= reach or exhausted or size >= MAX_REACH:
                 return rows, scores, parts, degraded
@@ -257,16 +258,16 @@ class Searcher:
     def _hits(
         self, query: Query, rows: Rows, scores: NDArray[np.float32], parts: Mapping[str, Ranked]
     ) -> list[Hit]:
-        places = [int(row) for row in rows]
+        places = rows.tolist()
         documents = self.store.get_many(places)
-        ids = self.store.ids(places)
+        ids, values = self.store.ids(places), scores.tolist()
         own_scores, own_ranks = _by_row(parts, rows)
         marked = self._marker(query) if query.highlight else _unmarked
         return [
             Hit(
                 id=ids[at],
                 rank=query.offset + at + 1,
-                score=float(scores[at]),
+                score=values[at],
                 scores=own_scores[at],
                 document=document,
                 ranks=own_ranks[at] if query.explain else None,

@@ -26,7 +26,7 @@ from findling.catalog import Catalog
 from findling.config import IndexOptions, Settings
 from findling.embeddings import Embeddings, Hashes, hash_halves
 from findling.encoders.base import Encoder
-from findling.errors import SnapshotError
+from findling.errors import NotFound, SnapshotError
 from findling.indexes import measure
 from findling.indexes.base import Index
 from findling.lexical import Lexical
@@ -308,17 +308,18 @@ def _write_instant(
 
 def _fitted_before(draft: Draft, name: str, home: Catalog) -> Path | None:
     """Where the current snapshot has instant queries of the same encoder, by the method of now."""
-    current = home.current() if home.ids() else None
-    if current is None:
+    try:
+        root = SnapshotPaths(home.local(home.current()))
+        manifest = snapshot.check(root.root)
+        if base := root.base(manifest):
+            root, manifest = base, snapshot.check(base.root)
+    except (NotFound, SnapshotError):
         return None
-    manifest = home.manifest(current)
     known = manifest.fields.get(name)
     if known is None or known.instant is None or known.spec.id != draft.encoders[name].spec.id:
         return None
-    if known.instant.method != fitting.METHOD or not known.instant.used:
-        return None
-    root = SnapshotPaths(home.local(current))
-    return (root.base(manifest) or root).instant(name)
+    fits = known.instant.used and known.instant.method == fitting.METHOD
+    return root.instant(name) if fits else None
 
 
 def _wanted(draft: Draft, name: str) -> Hashes:

@@ -172,6 +172,9 @@ class _Family:
         return found
 
 
+_REFINED = 20  # rows wanted up to which the whole of a graph's `refine` is worth its time
+
+
 class Graph(_Family):
     """HNSW over 8-bit vectors. `M` links of a vector (twice as many on the ground level), `ef_construction`
     candidates looked at to find them, `threads` to build with (0: all cores); `ef` candidates held while
@@ -191,6 +194,13 @@ class Graph(_Family):
         )
         graph.hnsw.efConstruction = int(chosen["ef_construction"])
         return graph
+
+    def _find(
+        self, queries: Vectors, k: int, chosen: tuple[float, ...], mask: Mask | None
+    ) -> tuple[Rows, Vectors]:
+        # 8 bits err little: among many rows wanted, those that matter are there without looking at more.
+        ef, refine = chosen
+        return super()._find(queries, k, (ef, max(1.0, min(refine, refine * _REFINED / max(k, 1)))), mask)
 
     def _effort(self, chosen: tuple[float, ...], k: int, share: float) -> tuple[float, ...]:
         # Most candidates will be refused, so more must be held.
