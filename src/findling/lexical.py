@@ -106,7 +106,8 @@ class Lexical:
         """
         known = cls(base)
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="findling-lexical-") as aside:
+        # A thread of tantivy's may write one more file while the directory goes.
+        with tempfile.TemporaryDirectory(prefix="findling-lexical-", ignore_cleanup_errors=True) as aside:
             _link([base], Path(aside))
             index = tantivy.Index.open(aside)
             rows = _add(index, documents, list(known.weights), known.language, len(known), gone)
