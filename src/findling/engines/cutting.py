@@ -25,7 +25,7 @@ TASK_SECONDS = 20.0  # what a task should take: it is what a killed worker loses
 LEAST_SECONDS = 0.25  # less is not worth a task
 TASKS_PER_CORE = 4  # so that cores end at about the same time
 PLAIN_ROW_SECONDS = 2e-5
-PART_BYTES = 64 << 20  # raw bytes in a part of what could not be cut
+PART_BYTES = 16 << 20  # raw bytes in a part of what could not be cut
 _SMALL = 4 << 20  # compressed files up to this are one task
 
 
