@@ -257,7 +257,8 @@ def write(model: CLIPModel, tokenizer: tokenizers.Tokenizer, out: Path) -> None:
         aside = Path(parent) / "model"
         aside.mkdir()
         arrays = {
-            name: np.ascontiguousarray(array.detach().numpy().astype(np.float16))
+            # not ascontiguousarray, which makes a scalar an array that transformers refuses
+            name: np.array(array.detach().numpy(), np.float16, order="C")
             for name, array in model.state_dict().items()
             if not name.endswith("position_ids")
         }

@@ -37,6 +37,8 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("encoder", "clip-vit-b-16"): Entry("findling.encoders.clip:Clip", preset="clip-vit-b-16"),
     ("encoder", "clip-vit-l-14"): Entry("findling.encoders.clip:Clip", preset="clip-vit-l-14"),
     ("encoder", "laion-clip-vit-b-32"): Entry("findling.encoders.clip:Clip", preset="laion-clip-vit-b-32"),
+    ("encoder", "sentence"): Entry("findling.encoders.sentence:Sentence", "torch"),
+    ("encoder", "tfhub"): Entry("findling.encoders.tfhub:TfHub", "tf"),
     ("index", "exact"): Entry("findling.indexes.exact:Exact"),
     ("index", "graph"): Entry("findling.indexes.faiss:Graph"),
     ("index", "compact"): Entry("findling.indexes.faiss:Compact"),

@@ -266,6 +266,11 @@ def test_reads_what_sentence_transformers_keeps_beside_a_model(model: Path) -> N
     spec = open_encoder(str(model)).spec
     assert (spec.options["pooling"], spec.options["max_tokens"]) == ("cls", "24")
     assert spec.prefixes == {"query": "moby "}
+    (model / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean"}))
+    assert open_encoder(str(model)).spec.options["pooling"] == "mean", "as newer versions write it"
+    (model / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": ["cls", "max"]}))
+    with pytest.raises(EncoderError, match=r"cls, max.*known are mean and cls"):
+        open_encoder(str(model))
     (model / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(EncoderError, match=r"pooling_mode_max_tokens.*known are mean and cls"):
         open_encoder(str(model))

@@ -76,16 +76,26 @@ def checked(
     if not directory.is_dir():
         raise EncoderError(f"{directory} is not a directory with a model in it")
     missing = [name for name in needed if not (directory / name).is_file()]
-    if WEIGHTS in missing and any(match for kind in _PICKLED for match in directory.glob(kind)):
-        raise EncoderError(
-            f"{directory} has only pickled weights, which can run code when opened",
-            todo=f"save the model as {WEIGHTS} (model.save_pretrained(..., safe_serialization=True))",
-        )
+    if WEIGHTS in missing and is_pickled(directory):
+        raise only_pickled(directory)
     if missing:
         raise EncoderError(
             f"{directory} lacks {', '.join(missing)}", todo=f"a model directory holds {', '.join(needed)}"
         )
     return _check({name: directory / name for name in needed}, pinned or {}, origin=origin or str(directory))
+
+
+def is_pickled(directory: Path) -> bool:
+    """Whether a directory holds files that may be pickled weights."""
+    return any(match for kind in _PICKLED for match in directory.glob(kind))
+
+
+def only_pickled(directory: Path) -> EncoderError:
+    """What is said of a directory with pickled weights and no others."""
+    return EncoderError(
+        f"{directory} has only pickled weights, which can run code when opened",
+        todo=f"save the model as {WEIGHTS} (model.save_pretrained(..., safe_serialization=True))",
+    )
 
 
 def sha256(path: Path) -> str:
@@ -149,19 +159,87 @@ def sentence_settings(directory: Path) -> SentenceSettings:
     Raises EncoderError for a pooling that is neither the mean of the tokens nor the first token.
     """
 
-    def optional(name: str) -> dict[str, Any]:
-        return read_json(directory / name) if (directory / name).is_file() else {}
-
-    poolings = optional("1_Pooling/config.json")
-    modes = sorted(key for key, on in poolings.items() if key.startswith("pooling_mode_") and on is True)
-    if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+    modes = pooling_modes(_optional(directory / "1_Pooling" / CONFIG))
+    if modes not in ([], ["mean"], ["cls"]):
         raise EncoderError(f"{directory} pools by {', '.join(modes)}", todo="known are mean and cls")
-    prompts = optional("config_sentence_transformers.json").get("prompts") or {}
+    if (more := {kind for kind, _ in modules(directory)} - _PLAIN_MODULES) != set():
+        raise EncoderError(
+            f"{directory} has modules that this encoder does not know: {', '.join(sorted(more))}",
+            todo=f'say encoder = "sentence" and model = "{directory}"',
+        )
     return SentenceSettings(
-        pooling="cls" if modes == ["pooling_mode_cls_token"] else "mean",
-        max_tokens=optional("sentence_bert_config.json").get("max_seq_length"),
-        prefixes={role: str(prompts[role]) for role in ("query", "document") if prompts.get(role)},
+        pooling="cls" if modes == ["cls"] else "mean",
+        max_tokens=_optional(directory / "sentence_bert_config.json").get("max_seq_length"),
+        prefixes=prompts(directory),
     )
+
+
+_PLAIN_MODULES = {"Transformer", "Pooling", "Normalize"}
+_POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+
+
+def pooling_modes(config: Mapping[str, Any]) -> list[str]:
+    """How the config.json of a pooling module says that it pools, in the library's newer and older words."""
+    told = config.get("pooling_mode")
+    if told is None:
+        on = sorted(key for key, value in config.items() if key.startswith("pooling_mode_") and value is True)
+        return [_POOLED.get(key, key) for key in on]
+    return [told] if isinstance(told, str) else [str(mode) for mode in told]
+
+
+def modules(directory: Path) -> list[tuple[str, Path]]:
+    """What a model of sentence-transformers is made of: each module's class and directory; may be empty.
+
+    Raises EncoderError where one is not the library's own, but code that comes with the model.
+    """
+    path = directory / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        told = msgspec.json.decode(path.read_bytes(), type=list[_Module])
+    except (OSError, msgspec.DecodeError) as error:
+        raise EncoderError(f"{path} is no list of modules: {error}") from None
+    for module in told:
+        if not module.type.startswith("sentence_transformers."):
+            raise EncoderError(
+                f"{path} names {module.type!r}, which is code that comes with the model",
+                todo="only modules of the sentence-transformers library are run",
+            )
+    return [(module.type.rpartition(".")[2], directory / module.path) for module in told]
+
+
+class _Module(msgspec.Struct, frozen=True):
+    type: str
+    path: str = ""
+
+
+def prompts(directory: Path) -> dict[str, str]:
+    """What sentence-transformers puts before a text, by role."""
+    told = _optional(directory / "config_sentence_transformers.json").get("prompts") or {}
+    return {role: str(told[role]) for role in ("query", "document") if told.get(role)}
+
+
+def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """A directory with the files of a hub's repository, fetched if need be; raises EncoderError."""
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise EncoderError(
+            f"{repo} is no directory here, and huggingface-hub is not installed",
+            todo="run: pip install 'findling[hub]', or name a directory",
+        ) from None
+    try:
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:  # its network libraries raise many kinds; all mean "not there"
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise EncoderError(
+            f"{repo} is no directory here, and the Hugging Face hub does not give it: {reason}",
+            todo="copy the model to a directory, and name that",
+        ) from error
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 @functools.lru_cache(maxsize=64)

@@ -102,7 +102,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "tiny-clip": Preset(  # findling's own, made by benchmarks/train_tiny_clip.py
         repo="findling/tiny-clip",
-        revision="2ca85b5c695e928d52a9e6780b0aefc0729f3129",
+        revision="0ca304f55869d5f83db670ce3635d78d1198763d",
         family="clip",
         dim=128,
         max_tokens=32,
@@ -111,7 +111,7 @@ PRESETS: dict[str, Preset] = {
             CONFIG: "90575d159d4a26c89f56ba043f20c077eaac82593ac17d92aedc527d0185e117",
             TOKENIZER: "c6e73f321fa1843058bdd32eb9c0576003c1768f2d6d89c8e1707483abbd1893",
             PREPROCESSOR: "338f0bafa5a921f39def12244229903593f7cfa8aa724c5888efdc2c35663024",
-            WEIGHTS: "2ca85b5c695e928d52a9e6780b0aefc0729f3129fc9f426a3f14231ca8a7398b",
+            WEIGHTS: "0ca304f55869d5f83db670ce3635d78d1198763d013da0d7712a3b9f00821e19",
         },
         package=("findling", "findling/encoders/tiny_clip"),
     ),
