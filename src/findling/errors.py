@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_MOST_TOLD = 10_000  # characters of what happened: it may quote a request of megabytes
+
 
 class FindlingError(Exception):
     """A failure that a person can act on; shown as one line, never with a traceback.
@@ -16,7 +18,7 @@ class FindlingError(Exception):
     status = 500
 
     def __init__(self, what: str, *, todo: str = "") -> None:
-        one_line = " ".join(what.split())
+        one_line = " ".join(what[:_MOST_TOLD].split())
         super().__init__(f"{one_line}; {todo}" if todo else one_line)
         self.what = one_line
         self.todo = todo

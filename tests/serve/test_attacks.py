@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import resource
 from typing import Any
 
@@ -165,6 +166,33 @@ def test_bodies_made_to_hurt_are_refused(service: Running, body: bytes) -> None:
     reply = service.call(SEARCH, body)
     assert (reply.status, reply.type) == (400, "application/problem+json"), reply.body[:300]
     assert len(reply.body) < 2000, "nobody needs their megabyte back"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"q": "x", "where": "title = '" + "a" * 999_000},
+        {"q": "x", "where": "title = '" + "''" * 499_000},
+        {"q": "x", "where": '"' + "a" * 999_000},
+        {"q": "x", "where": "title" * 199_000 + " = 1"},
+        {"q": "x", "where": " " * 999_000 + "'"},
+        {"q": "x", "where": {"column": "title " * 1_000_000, "op": "=", "value": 1}},
+        {"like": "a " * 1_000_000},
+        {"q": "x", "facets": ["a " * 1_000_000]},
+    ],
+    ids=["quote", "quotes", "name", "long name", "spaces", "JSON name", "like", "facet"],
+)
+def test_long_texts_take_neither_time_nor_memory(service: Running, body: Any) -> None:
+    def most() -> float:
+        text = service.call("/metrics").body.decode()
+        sizes = re.findall(r"^process_resident_memory_bytes\S* (\S+)$", text, re.MULTILINE)
+        return max(map(float, sizes))
+
+    before = most()
+    reply = service.call(SEARCH, body)
+    assert reply.status in (400, 404)
+    assert len(reply.body) < 2000
+    assert most() - before < 200_000_000
 
 
 def test_a_vector_is_a_direction_however_long(service: Running) -> None:

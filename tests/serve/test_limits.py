@@ -87,6 +87,14 @@ def test_depth_of_a_filter(service: Running) -> None:
     assert "nested deeper than 32" in refused(service, {"q": "x", "where": nested(33)})
 
 
+def test_characters_of_a_filter(service: Running) -> None:
+    start = "title != '"
+    assert taken(service, {"q": "x", "where": f"{start}{'x' * (1_000_000 - len(start) - 1)}'"})
+    assert "1,000,001 characters" in refused(
+        service, {"q": "x", "where": f"{start}{'x' * (1_000_000 - len(start))}'"}
+    )
+
+
 def test_values_of_a_body(service: Running) -> None:
     body = b'{"q": "x", "weights": {"text": 1}, "facets": ["authors"' + b', "authors"' * 100_000 + b"]}"
     assert "too many values" in refused(service, body)

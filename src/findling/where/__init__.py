@@ -30,6 +30,7 @@ from findling.where.text import Text
 from findling.where.tree import (
     MAX_CONDITIONS,
     MAX_DEPTH,
+    MAX_TEXT,
     MAX_VALUES,
     OPERATORS,
     ORDER,
@@ -74,6 +75,10 @@ def parse(expression: str | Mapping[str, Any], schema: pa.Schema) -> Tree:
     Raises QueryError that says where (characters count from 1, JSON by its path), what was found and what
     was expected.
     """
+    if isinstance(expression, str) and len(expression) > MAX_TEXT:
+        raise QueryError(
+            f"a where of {len(expression):,} characters is too long", todo=f"{MAX_TEXT:,} may be"
+        )
     tree, places = Text(expression).tree() if isinstance(expression, str) else Json().tree(expression)
     said = list(conditions(tree))
     if len(said) > MAX_CONDITIONS:

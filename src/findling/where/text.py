@@ -25,9 +25,11 @@ from findling.where.tree import (
     negate,
 )
 
+# Quoted texts are matched possessively: else a quote that is never closed is tried again from every place in
+# it, and each place is kept in memory until then.
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'(?:[^']|'')*')
-      | (?P<quoted>"(?:[^"]|"")+")
+    r"""\s*+(?:(?P<text>'(?:[^']|'')*+')
+      | (?P<quoted>"(?:[^"]|"")++")
       | (?P<number>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)
       | (?P<word>[^\W\d]\w*)
       | (?P<sign>!=|<>|<=|>=|==|[=<>(),])

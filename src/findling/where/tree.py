@@ -13,6 +13,7 @@ Value = str | int | float | bool
 MAX_DEPTH = 32
 MAX_CONDITIONS = 256
 MAX_VALUES = 10_000
+MAX_TEXT = 1_000_000
 MAX_NUMBER = 1e300
 ORDER = ("=", "!=", "<", "<=", ">", ">=")
 OPERATORS = (*ORDER, "in", "contains", "is null", "is not null")

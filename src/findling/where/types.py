@@ -11,6 +11,8 @@ import pyarrow as pa
 from findling.errors import QueryError
 from findling.where.tree import Compare, Condition, Contains, In, IsNull, Value, literal
 
+_LONGEST = 100  # characters of a name that is looked for among the known ones
+
 
 def kind_of(column: pa.DataType) -> str:
     """What a column holds, in the words of errors: number, text, bool, day, time, list of these, or other."""
@@ -39,7 +41,7 @@ def check(condition: Condition, schema: pa.Schema) -> None:
     column = condition.column
     at = schema.get_field_index(column)
     if at < 0:
-        near = difflib.get_close_matches(column, schema.names, n=1)
+        near = difflib.get_close_matches(column[:_LONGEST], schema.names, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise QueryError(f"there is no column {column!r}", todo=f"{meant}known are {', '.join(schema.names)}")
     kind = kind_of(schema.field(at).type)
