@@ -135,7 +135,7 @@ def test_beam_embeds_what_the_local_engine_embeds(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["beam", pytest.param("spark", marks=pytest.mark.needs("pyspark", "java"))])
 def test_ctrl_c_ends_all_of_it(name: str, tmp_path: Path) -> None:
-    file = collection(tmp_path / "interrupted", some_rows(60_000))
+    file = collection(tmp_path / "interrupted", some_rows(30_000))
     words = IN_PROCESSES if name == "beam" else ["--option", "master=local[2,4]"]
     cache = file.parent / "data" / "books" / "embeddings"
     with subprocess.Popen(
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_all_of_it(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None:
-    file = collection(tmp_path / "killed", some_rows(60_000))
+    file = collection(tmp_path / "killed", some_rows(30_000))
     cache = file.parent / "data" / "books" / "embeddings"
     words = ["--engine", "beam", *IN_PROCESSES]
     with subprocess.Popen(
@@ -164,9 +164,9 @@ def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None
         build.kill()
     eventually(lambda: not workers_on(str(tmp_path)))
     embedded = build_there(file, *EMBED, *words)["embedded"]["text"]
-    assert embedded["new"] + embedded["reused"] == 60_000
+    assert embedded["new"] + embedded["reused"] == 30_000
     assert embedded["reused"] > 0
-    assert len(vectors_of(file)) == 60_000
+    assert len(vectors_of(file)) == 30_000
 
 
 def workers_on(told: str) -> list[int]:

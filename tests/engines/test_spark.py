@@ -113,7 +113,7 @@ def test_a_cluster_embeds_what_one_machine_embeds(spark_cluster: str, tmp_path: 
 
 @pytest.mark.slow
 def test_an_executor_killed_while_embedding_costs_nothing(spark_cluster: str, tmp_path: Path) -> None:
-    file = collection(tmp_path / "killed", some_rows(60_000))
+    file = collection(tmp_path / "killed", some_rows(30_000))
     cache = file.parent / "data" / "books" / "embeddings"
     with subprocess.Popen(
         command(file, "build", *EMBED, *on(spark_cluster)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -123,7 +123,7 @@ def test_an_executor_killed_while_embedding_costs_nothing(spark_cluster: str, tm
         os.kill(executors()[0], signal.SIGKILL)
         _, told = build.communicate(timeout=240)
         assert build.returncode == 0, told.decode()
-    assert len(vectors_of(file)) == 60_000
+    assert len(vectors_of(file)) == 30_000
 
 
 def executors() -> list[int]:
@@ -142,7 +142,7 @@ def on(master: str) -> list[str]:
 
 @pytest.mark.slow
 def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None:
-    file = collection(tmp_path / "killed", some_rows(60_000))
+    file = collection(tmp_path / "killed", some_rows(30_000))
     cache = file.parent / "data" / "books" / "embeddings"
     words = ["--engine", "spark", "--option", "master=local[2,4]"]
     with subprocess.Popen(
@@ -152,6 +152,6 @@ def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None
         assert build.poll() is None
         build.kill()
     embedded = build_there(file, *EMBED, *words)["embedded"]["text"]
-    assert embedded["new"] + embedded["reused"] == 60_000
+    assert embedded["new"] + embedded["reused"] == 30_000
     assert embedded["reused"] > 0
-    assert len(vectors_of(file)) == 60_000
+    assert len(vectors_of(file)) == 30_000
