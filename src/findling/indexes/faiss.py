@@ -182,8 +182,8 @@ class Graph(_Family):
     """
 
     name = "graph"
-    sweep = tuple({"ef": ef} for ef in (16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512))
-    build_defaults: ClassVar[Mapping[str, Any]] = {"M": 16, "ef_construction": 80, "threads": 0}
+    sweep = tuple({"ef": ef} for ef in (16, 24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512))
+    build_defaults: ClassVar[Mapping[str, Any]] = {"M": 24, "ef_construction": 80, "threads": 0}
     search_defaults: ClassVar[Mapping[str, Any]] = {"ef": 64, "refine": 2.0}
 
     @classmethod
