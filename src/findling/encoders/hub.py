@@ -123,7 +123,12 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     try:
         with safe_open(path, framework="np") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+        for name, array in arrays.items():
+            # Another library of this process may have taught numpy bfloat16; that must not decide.
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"{name} is {array.dtype}")
+        return arrays
     except (SafetensorError, OSError) as error:
         raise EncoderError(f"{path} is not a whole safetensors file: {error}") from error
     except (TypeError, AttributeError) as error:  # numpy has no bfloat16
