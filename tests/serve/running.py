@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -108,6 +109,8 @@ def serving(home: Path, *words: str) -> Iterator[Running]:
         env={**os.environ, "FINDLING_MODELS": str(home / "models")},
     )
     assert process.stderr is not None
+    # Nobody may read what it says before the end: a full pipe would hold up whoever says more.
+    fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)
     try:
         line = process.stderr.readline()
         found = re.search(r"http://\S+?:\d+", line)

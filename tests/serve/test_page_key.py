@@ -62,7 +62,7 @@ def test_the_page_asks_for_the_key_keeps_it_and_shows_pictures_with_it(guarded: 
     box.press("Enter")
     first = page.locator("#hits article").first
     expect(first).to_contain_text("Moby-Dick")
-    page.wait_for_function("document.querySelector('#hits img')?.naturalWidth === 40")
+    expect(page.locator("#hits img").first).to_have_js_property("naturalWidth", 40)
     assert KEY not in page.url
     assert not any(KEY in address for address in asked)
     page.reload()
