@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from findling.cli import run
 from findling.clouds import emr
+from needs import skip_without
 
 ASKED = emr.request("app", "role", "s3://b/run.py", "s3://b/env.tar.gz", [])
 
@@ -56,3 +58,40 @@ def test_a_dry_run_prints_the_request_and_asks_nobody(capsys: pytest.CaptureFixt
     words = "submit emr-serverless --application-id app --role-arn role --entry s3://b/run.py"
     assert run([*words.split(), "--archive", "s3://b/env.tar.gz", "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out) == ASKED
+
+
+@pytest.fixture
+def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of EMR Serverless on loopback, whose jobs succeed at once."""
+    skip_without("moto", "boto3")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield emr.client()
+    finally:
+        server.stop()
+
+
+def test_a_job_is_run_by_the_real_client(amazon: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    made = amazon.create_application(name="a", releaseLabel="emr-7.0.0", type="SPARK")["applicationId"]
+    role = "arn:aws:iam::123456789012:role/findling"
+    words = ["--role-arn", role, "--entry", "s3://b/run.py", "--archive", "s3://b/env.tar.gz", "--json"]
+    assert run(["submit", "emr-serverless", "--application-id", made, *words]) == 0
+    told = capsys.readouterr()
+    job = json.loads(told.out)
+    assert job["state"] == "SUCCESS"
+    sent = amazon.get_job_run(applicationId=made, jobRunId=job["job"])["jobRun"]["jobDriver"]["sparkSubmit"]
+    assert "spark.archives=s3://b/env.tar.gz#environment" in sent["sparkSubmitParameters"]
+
+    assert run(["submit", "emr-serverless", "--application-id", "0" * 16, *words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: EMR Serverless: ")
+    assert error.count("\n") == 1
+    assert "very-secret" not in told.err + error

@@ -37,7 +37,8 @@ def emr_serverless(
     if dry_run:
         print_json(asked)
         return
-    ended = emr.run(emr.client(), asked, progress().say)
+    with emr.refusals():
+        ended = emr.run(emr.client(), asked, progress().say)
     told = {"job": ended["jobRunId"], "state": ended["state"]}
     if as_json:
         print_json(told)

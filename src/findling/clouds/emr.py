@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from findling.errors import FindlingError, MissingExtra
@@ -16,6 +17,19 @@ class JobFailed(FindlingError):
     """A job in a cloud did not end well."""
 
     code, title = "job", "The job failed"
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What Amazon's client raises within, such as missing credentials or a refusal, as a FindlingError."""
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError as error:
+        raise MissingExtra("boto3 is not installed", todo="pip install 'findling[aws]'") from error
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise JobFailed(f"EMR Serverless: {error}", todo="check region, application and role") from error
 
 
 def client() -> Any:
