@@ -60,6 +60,13 @@ def test_a_dry_run_prints_the_request_and_asks_nobody(capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out) == ASKED
 
 
+@pytest.mark.parametrize("conf", ["spark.executor.cores", "spark.a=b --conf spark.c=d"])
+def test_a_setting_that_would_be_torn_apart_is_refused(conf: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "submit emr-serverless --application-id app --role-arn role --entry s3://b/run.py"
+    assert run([*words.split(), "--archive", "s3://b/env.tar.gz", "--dry-run", "--conf", conf]) == 2
+    assert "is not KEY=VALUE" in capsys.readouterr().err
+
+
 @pytest.fixture
 def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of EMR Serverless on loopback, whose jobs succeed at once."""

@@ -8,6 +8,7 @@ import typer
 
 from findling.cli.output import Json, print_json, progress
 from findling.clouds import emr
+from findling.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +33,9 @@ def emr_serverless(
     as_json: Json = False,
 ) -> None:
     """Run a script that lies in S3 on EMR Serverless; Ctrl-C cancels the job."""
+    for each in conf or []:
+        if "=" not in each or each.split() != [each]:  # they are sent as one line, parted by spaces
+            raise ConfigError(f"--conf {each!r} is not KEY=VALUE without spaces")
     parameters = [word for each in conf or [] for word in ("--conf", each)]
     asked = emr.request(application_id, role_arn, entry, archive, parameters)
     if dry_run:

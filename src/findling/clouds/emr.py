@@ -71,8 +71,8 @@ def run(emr: Any, asked: dict[str, Any], say: Callable[[str], None], every: floa
     """
     job = emr.start_job_run(**asked)["jobRunId"]
     which = {"applicationId": asked["applicationId"], "jobRunId": job}
-    say(f"job run {job} started")
     try:
+        say(f"job run {job} started")
         return _followed(emr, which, say, every)
     except KeyboardInterrupt:
         emr.cancel_job_run(**which)
