@@ -8,7 +8,9 @@ machine may lose the last few, and never more. For local disks: SQLite's shared 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -50,14 +52,15 @@ class PictureCache:
         self._lock = threading.Lock()
         with self._told():
             directory.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(
-                self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._begin()
-            except BaseException:
-                self._file.close()
-                raise
+            with _alone(directory):
+                self._file = sqlite3.connect(
+                    self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+                )
+                try:
+                    self._begin()
+                except BaseException:
+                    self._file.close()
+                    raise
 
     def close(self) -> None:
         """Let go of the file."""
@@ -109,11 +112,11 @@ class PictureCache:
             raise StorageError(
                 f"{self._path} was made by another version of findling", todo="remove it, or install that one"
             )
-        if not version:
+        if not version:  # a new file, or one whose making was cut off
             self._file.execute("PRAGMA page_size = 16384")
-        self._file.execute("PRAGMA journal_mode = WAL")
+            self._file.execute("PRAGMA journal_mode = WAL")
+            self._file.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
         self._file.execute("PRAGMA synchronous = NORMAL")
-        self._file.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT")
 
     def _ask(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         with self._told(), self._lock:
@@ -132,6 +135,21 @@ class PictureCache:
                 if full
                 else "check the folder; a damaged file can be removed, and its pictures are fetched again",
             ) from error
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Nobody else opens the cache meanwhile; the system ends it with the process, however that ends.
+
+    SQLite waits for others at every statement but the change to a write-ahead log, which it refuses at once
+    where another process is reading (https://www.sqlite.org/c3ref/busy_handler.html).
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _key(url: str) -> bytes:
