@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from encoders.reference import embed, small_model
-from findling.encoders import ct2, hub
+from findling.encoders import ct2, hub, processor
 from findling.encoders import kept as keeping
 from findling.encoders.base import open_encoder
 from findling.encoders.texts import equal_lengths
@@ -51,6 +51,20 @@ def test_equals_the_forward_pass_written_in_numpy(
     assert np.abs(exact.embed_texts(TEXTS) - wanted).max() < 1e-5
     quantised = open_encoder(str(directory), {"pooling": pooling}).embed_texts(TEXTS)
     assert (quantised * wanted).sum(axis=1).min() > 0.995
+
+
+@pytest.mark.parametrize("has", [True, False], ids=["byte products", "no byte products"])
+def test_eight_bits_are_near_floats_on_every_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has: bool
+) -> None:
+    if has and not processor.has_byte_products():
+        pytest.skip("eight bits may overflow on this processor, which is why it takes seven")
+    monkeypatch.setattr(ct2, "has_byte_products", lambda: has)
+    directory = small_model(tmp_path / "model")
+    found = open_encoder(str(directory), cache=tmp_path / "cache").embed_texts(TEXTS)
+    assert (found * expected(directory, TEXTS)).sum(axis=1).min() > 0.995
+    (model,) = (tmp_path / "cache" / "converted").glob("*/model.bin")
+    assert len(model.read_bytes()) < 40_000, "a byte for each weight"
 
 
 def test_layer_norms_in_the_names_of_tensorflow(tmp_path: Path) -> None:
@@ -331,7 +345,7 @@ def test_wide_instructions_are_used_where_they_are_no_burden(
     if before:
         monkeypatch.setenv("CT2_FORCE_CPU_ISA", before)
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
-    ct2.prefer_wide_instructions(tmp_path / "cpuinfo")
+    processor.prefer_wide_instructions(tmp_path / "cpuinfo")
     assert os.environ.pop("CT2_FORCE_CPU_ISA", None) == after
-    ct2.prefer_wide_instructions(tmp_path / "missing")
+    processor.prefer_wide_instructions(tmp_path / "missing")
     assert "CT2_FORCE_CPU_ISA" not in os.environ

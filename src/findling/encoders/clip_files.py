@@ -18,9 +18,10 @@ import numpy as np
 from findling.encoders import clip_calibration, hub
 from findling.encoders.clip_config import LEGACY_END, Shape, TextShape
 from findling.encoders.clip_graph import Array, Weights, blocks, text_tower, vision_tower
-from findling.encoders.clip_numbers import Float, Integers, Watched, has_byte_products, smooth
+from findling.encoders.clip_numbers import Float, Integers, Watched, smooth
 from findling.encoders.clip_pictures import Preprocessing
 from findling.encoders.presets import CONFIG, PREPROCESSOR, PRESETS, TOKENIZER, WEIGHTS
+from findling.encoders.processor import has_byte_products
 from findling.encoders.texts import Tokenizer
 from findling.errors import EncoderError
 

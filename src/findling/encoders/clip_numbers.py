@@ -10,10 +10,7 @@ gives the same integers. So all processors compute the same products.
 
 from __future__ import annotations
 
-import functools
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,17 +115,6 @@ class Integers:
         inputs = [value, graph.weight(rounded), scale, graph.weight(steps), zero, middle]
         inputs.append("" if bias is None else graph.weight(bias))
         return graph.node("com.microsoft:MatMulIntegerToFloat", inputs)
-
-
-@functools.cache
-def has_byte_products() -> bool:
-    """Whether this processor has dot products of bytes; False where that cannot be told."""
-    if platform.machine().lower() in {"arm64", "aarch64"}:
-        return True
-    try:
-        return "vnni" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
 
 
 def smooth(layers: list[Block], ranges: Ranges) -> dict[str, tuple[Array, Array]]:

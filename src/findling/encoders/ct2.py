@@ -6,8 +6,8 @@ mapping of names follows the layouts of BERT, RoBERTa, XLM-RoBERTa and DistilBER
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from findling.encoders import hub
 from findling.encoders.presets import CONFIG, TOKENIZER, WEIGHTS
+from findling.encoders.processor import has_byte_products
 from findling.errors import EncoderError
 
-LAYOUT = "1"  # of what is kept: another layout is another model
+LAYOUT = "2"  # of what is kept: another layout is another model
+_SEVEN_BITS = 64
 _ACTIVATIONS = {
     "gelu": "GELU",
     "gelu_python": "GELU",
@@ -74,27 +76,10 @@ class Architecture(msgspec.Struct, frozen=True):
             raise EncoderError(f"{where} lacks {error}, or has a value there that is not known") from error
 
 
-_WIDE = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}
-
-
-def prefer_wide_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Lets CTranslate2 use AVX-512 where the processor is of a kind that does not slow down for it.
-
-    The library takes it only when an environment variable says so, and reads that when it first runs, so this
-    comes before. A choice made outside stands. Worth a fifth of the time (decision 3).
-    """
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    if set(flags) >= _WIDE:
-        os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
-
-
 def facts(sha256: dict[str, str], precision: str) -> list[str]:
     """All that decides what a model is converted to."""
-    return [LAYOUT, precision, *(sha256[name] for name in (CONFIG, TOKENIZER, WEIGHTS))]
+    numbers = f"{precision} narrow" if _narrow(precision) else precision
+    return [LAYOUT, numbers, *(sha256[name] for name in (CONFIG, TOKENIZER, WEIGHTS))]
 
 
 def convert(files: hub.Files, precision: str, out: Path) -> None:
@@ -121,9 +106,33 @@ def convert(files: hub.Files, precision: str, out: Path) -> None:
     # CTranslate2 wants a vocabulary; we give it token ids, so that any words will do.
     spec.register_vocabulary([str(number) for number in range(spec.get_vocabulary_size())])
     spec.validate()
+    floats = [(linear, linear.weight.numpy().copy()) for linear in _linears(encoder)]
     spec.optimize(quantization=precision)
+    if _narrow(precision):
+        for linear, weight in floats:
+            linear.weight, linear.weight_scale = _in_seven_bits(weight)
+        spec.validate()
     spec.save(str(out))
     shutil.copyfile(files.paths[TOKENIZER], out / TOKENIZER)
+
+
+def _narrow(precision: str) -> bool:
+    """Whether weights take seven bits: where pairs of products of eight could overflow."""
+    return precision == "int8" and not has_byte_products()
+
+
+def _in_seven_bits(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Integers of at most 64, so that 255 x 64 x 2 fits 16 bits, and by row what they were multiplied by."""
+    largest = np.abs(matrix).max(axis=1)
+    scale = np.float32(_SEVEN_BITS) / np.where(largest > 0, largest, np.float32(_SEVEN_BITS))
+    return np.rint(matrix * scale[:, None]).astype(np.int8), scale
+
+
+def _linears(encoder: Any) -> Iterator[Any]:
+    for layer in encoder.layer:
+        yield from layer.self_attention.linear
+        yield layer.ffn.linear_0
+        yield layer.ffn.linear_1
 
 
 class _Weights:
