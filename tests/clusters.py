@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -83,15 +83,30 @@ def workers_find_tests() -> None:
 def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The master URL of a standalone cluster of two workers with a core each, as real processes."""
     skip_without("pyspark", "java")
+    known = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    with standalone(tmp_path_factory.mktemp("cluster"), {**os.environ, "PYTHONPATH": known}) as master:
+        yield master
+
+
+def spark_home() -> Path:
+    """The directory of Spark that pip's pyspark brings."""
     found = importlib.util.find_spec("pyspark")
     assert found is not None
     assert found.origin is not None
-    home = Path(found.origin).parent
-    here = tmp_path_factory.mktemp("cluster")
+    return Path(found.origin).parent
+
+
+@contextlib.contextmanager
+def standalone(here: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """The same for as long as the block runs, with the environment variables that its processes have."""
+    home = spark_home()
     port, page = find_free_port(), find_free_port()
-    known = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environ = {**os.environ, "SPARK_HOME": str(home), "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": known}
-    environ["SPARK_DAEMON_MEMORY"] = "256m"
+    environ = {
+        **environ,
+        "SPARK_HOME": str(home),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_DAEMON_MEMORY": "256m",
+    }
     master = f"spark://127.0.0.1:{port}"
     place = ["-h", "127.0.0.1"]
     words = [["master.Master", *place, "-p", str(port), "--webui-port", str(page)]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 FILE = "findling.toml"
+PACKED_MODELS = "share/findling/models"  # below the prefix of a packed environment
 LEXICAL = "lexical"
 _LEAST_MEMORY = 128_000_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -242,11 +244,18 @@ def convert(value: Mapping[str, Any], kind: type[T], at: str) -> T:
         raise ConfigError(_explain(str(error), value, kind, at)) from None
 
 
-def models_cache(environ: Mapping[str, str] | None = None) -> Path:
-    """Where converted models are kept: FINDLING_MODELS, or the user's cache directory."""
+def models_cache(environ: Mapping[str, str] | None = None, otherwise: Path | None = None) -> Path:
+    """Where models are looked for and converted ones kept, by this process.
+
+    FINDLING_MODELS, or what the packed environment that this Python is part of carries, or `otherwise`, or
+    the user's cache directory.
+    """
     environ = os.environ if environ is None else environ
     chosen = environ.get("FINDLING_MODELS")
-    return Path(chosen) if chosen else user_cache(environ) / "models"
+    packed = Path(sys.prefix, PACKED_MODELS)
+    if chosen or packed.is_dir():
+        return Path(chosen) if chosen else packed
+    return otherwise or user_cache(environ) / "models"
 
 
 def user_cache(environ: Mapping[str, str] | None = None) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from findling import archives, schema, storage
+from findling.config import models_cache
 from findling.encoders.base import Role, open_encoder
 from findling.errors import StorageError
 from findling.fetch import Fetcher, FetchOptions, PictureLoader
@@ -142,7 +143,7 @@ class EmbedStep:
 
     def open(self) -> BatchFunction:
         """The encoder, loaded once for this process."""
-        encoder = open_encoder(self.encoder, self.options, self.cache)
+        encoder = open_encoder(self.encoder, self.options, models_cache(otherwise=self.cache))
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
             vectors = encoder.embed_texts(batch.column("text").to_pylist(), role=self.role)
@@ -191,7 +192,7 @@ class EmbedPicturesStep:
 
     def open(self) -> BatchFunction:
         """The encoder, the fetcher and the threads that decode, once for this process."""
-        encoder = open_encoder(self.encoder, self.options, self.models)
+        encoder = open_encoder(self.encoder, self.options, models_cache(otherwise=self.models))
         fetcher = Fetcher(
             self.fetch, self.cache, base=self.base, roots=self.roots, retry_failed=self.retry_failed
         )

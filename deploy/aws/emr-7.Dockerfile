@@ -1,0 +1,1 @@
+../../src/findling/pack/emr-7.Dockerfile

@@ -1,0 +1,1 @@
+"""A packed environment: Python, findling with what it needs, and models; it runs where it is unpacked."""
