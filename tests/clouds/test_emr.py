@@ -12,7 +12,7 @@ from findling.cli import run
 from findling.clouds import emr
 from needs import skip_without
 
-ASKED = emr.request("app", "role", "s3://b/run.py", "s3://b/env.tar.gz", [])
+ASKED = emr.request("app", "role", "s3://b/run.py", "s3://b/env.tar.gz", {})
 
 
 class Service:
@@ -69,8 +69,10 @@ def test_a_setting_that_would_be_torn_apart_is_refused(conf: str, capsys: pytest
 
 @pytest.fixture
 def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of EMR Serverless on loopback, whose jobs succeed at once."""
-    skip_without("moto", "boto3")
+    """A client of EMR Serverless on loopback, whose jobs succeed at once; `bucket` is there too."""
+    skip_without("moto", "boto3", "s3fs")
+    import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -81,9 +83,12 @@ def amazon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()  # they remember the server of another test
+        boto3.client("s3").create_bucket(Bucket="bucket")
         yield emr.client()
     finally:
         server.stop()
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_a_job_is_run_by_the_real_client(amazon: Any, capsys: pytest.CaptureFixture[str]) -> None:

