@@ -17,8 +17,8 @@ from encoders.clip_reference import END, SIDE, START, TOKENS, Reference, picture
 from findling.encoders import clip_calibration, clip_files, hub, kept
 from findling.encoders.base import Encoder, open_encoder
 from findling.encoders.clip_config import Shape
-from findling.encoders.processor import has_byte_products
 from findling.encoders.presets import PRESETS
+from findling.encoders.processor import has_byte_products
 from findling.encoders.texts import Tokenizer
 from findling.errors import ConfigError, EncoderError, MissingExtra
 

@@ -53,7 +53,7 @@ def build(
         limit,
         retry_failed=retry_failed,
         incremental=incremental,
-        options=_options(option or []),
+        options=options_of(option or []),
         progress=progress(),
     )
     if as_json:
@@ -139,7 +139,7 @@ def verify(
         print(f"{manifest.id}: {len(manifest.files)} files, {amount(size, 'bytes')}, all as they were built")
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def options_of(given: list[str]) -> dict[str, Any]:
     """KEY=VALUE as an engine takes them."""
     for text in given:
         if "=" not in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +12,11 @@ import typer
 
 from findling import build, storage
 from findling.cli import batch, driver
-from findling.cli.output import Json, print_json, progress
+from findling.cli.output import Config, Json, print_json, progress, settings_of
+from findling.clouds import dataflow as google
 from findling.clouds import emr, wanted
 from findling.clouds.uploads import Uploads
-from findling.config import FILE
+from findling.config import FILE, load
 from findling.errors import ConfigError, FindlingError
 
 Configured = Annotated[Path | None, typer.Option("-c", "--config", help="What to build: a findling.toml.")]
@@ -25,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add these verbs."""
     group = typer.Typer(help="Run a build as a job in a cloud, and follow it.", no_args_is_help=True)
     group.command("emr-serverless")(emr_serverless)
+    group.command("dataflow")(dataflow)
     group.callback()(_clouds)
     app.add_typer(group, name="submit")
 
@@ -56,7 +59,8 @@ def emr_serverless(
     report: str | None = None
     arguments: list[str] = []
     if config is not None:
-        wanted.settings(config, "s3://")
+        # The environment of this machine is not there, so what it would override is not read.
+        wanted.check(load(config, environ={}), "s3://")
         report = uploads.at("reports", f"{uuid.uuid4().hex}.json")
         arguments = [uploads.file("-c", str(config)), report]
     packed = uploads.file("--archive", archive) if archive is not None else None
@@ -72,6 +76,35 @@ def emr_serverless(
         except emr.JobFailed as failed:
             raise _explained(failed, report, logs) from failed
     _tell(f"job run {ended['jobRunId']}: {ended['state'].lower()}", ended, report, as_json)
+
+
+def dataflow(
+    project: Annotated[str, typer.Option(help="The project that is billed.")],
+    region: Annotated[str, typer.Option(help="Where workers run; best where the bucket is.")],
+    image: Annotated[str, typer.Option(help="The workers' image: deploy/gcp/dataflow.Dockerfile, pushed.")],
+    to: Annotated[str, typer.Option(help="gs:// address for what Dataflow leaves on its way.")],
+    config: Config = Path(FILE),
+    plan: Planned = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="A pipeline option of Beam; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a build with its tasks on Dataflow, its index here; Ctrl-C cancels the job."""
+    settings = settings_of(config)
+    wanted.check(settings, "gs://")
+    planned = wanted.plan(plan, "dataflow") if plan is not None else None
+    options = google.options(project, region, image, to, planned) | batch.options_of(option or [])
+    if dry_run:
+        print_json(options)
+        return
+    report = build.build(settings, "beam", options=options, progress=progress())
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        print("\n".join(batch.summary(report)))
 
 
 def _tell(line: str, ended: dict[str, Any], report: str | None, as_json: bool) -> None:

@@ -8,18 +8,14 @@ from typing import Any
 
 import msgspec
 
-from findling import config, storage
+from findling import storage
 from findling.config import Settings
 from findling.errors import ConfigError
 from findling.plan import Plan, Platform
 
 
-def settings(file: Path, scheme: str) -> Settings:
-    """A findling.toml whose home and source lie where workers reach them; raises ConfigError.
-
-    The environment of this machine is not there, so what it would override is not read.
-    """
-    read = config.load(file, environ={})
+def check(read: Settings, scheme: str) -> None:
+    """Raises ConfigError where home or source lie where the workers of a cloud cannot reach them."""
     if not read.home.startswith(scheme):
         todo = f'write home = "{scheme}BUCKET/search"'
         raise ConfigError(f"home is {read.home!r}, which workers there cannot reach", todo=todo)
@@ -29,7 +25,6 @@ def settings(file: Path, scheme: str) -> Settings:
                 f"source.{key} is {value!r}, which lies on this machine",
                 todo=f"copy it to {scheme}BUCKET, and write that",
             )
-    return read
 
 
 def _texts(options: dict[str, Any]) -> Iterator[tuple[str, str]]:

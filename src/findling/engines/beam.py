@@ -11,6 +11,7 @@ import difflib
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -67,11 +68,13 @@ class Beam(Cluster):
         return cls(workspace, read.runner, theirs, progress)
 
     def cores(self) -> int:
-        """The workers that are asked for; on this machine all cores."""
+        """The cores of the workers that are asked for; on this machine all cores."""
         if self._runner in _DIRECT:
             return int(self._given.get("direct_num_workers", 0)) or len(os.sched_getaffinity(0))
         most = (self._given.get(name) for name in ("max_num_workers", "num_workers"))
-        return next((int(number) for number in most if number), 8)
+        # The names of machine types end with the number of their cores.
+        each = re.search(r"-(\d+)$", str(self._given.get("machine_type")))
+        return next((int(number) for number in most if number), 8) * (int(each[1]) if each else 1)
 
     def group(self, dataset: Dataset, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> Shards:
         """One row per key; see `findling.sources.base.Relations`."""
@@ -227,7 +230,13 @@ def _execute(job: _Job, runner: str, options: Mapping[str, Any]) -> None:
     pipeline = beam.Pipeline(options=_pipeline_options(runner, options))
     job.add(pipeline)
     try:
-        state = pipeline.run().wait_until_finish()
+        running = pipeline.run()
+        try:
+            state = running.wait_until_finish()
+        except KeyboardInterrupt:
+            if runner not in _DIRECT:  # it would go on, and cost
+                running.cancel()
+            raise
     except Exception as error:
         raise _explained(error) from error
     if state != "DONE":
@@ -350,8 +359,10 @@ def _explained(error: Exception) -> FindlingError:
     told = error_in(str(error))
     if told is not None:
         return told
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason told"]
+    # Dataflow's client says the state on the first line, and then what a worker said, if anything.
+    last = " ".join([lines[0], *lines[-1:]]) if lines[0].endswith("Error:") else lines[-1]
     return FindlingError(
-        f"Beam gave the work up: {type(error).__name__}: {lines[-1] if lines else 'no reason told'}",
+        f"Beam gave the work up: {type(error).__name__}: {last}",
         todo="run the same command again: it goes on from here",
     )

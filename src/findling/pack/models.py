@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,7 @@ def lay_out(models: Models, home: Path) -> None:
         encoder.embed_texts(["findling"])
         if "image" in encoder.spec.modalities:
             encoder.embed_images([Image.new("RGB", (32, 32))])
+
+
+if __name__ == "__main__":  # what a Dockerfile runs: python -m findling.pack.models HOME NAME…
+    lay_out({name: {} for name in sys.argv[2:]}, Path(sys.argv[1]))
