@@ -6,13 +6,19 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from findling import build, cli, config
 from findling.catalog import Catalog
+from findling.demo.covers import draw_cover
+from findling.encoders.base import Vectors
+from findling.encoders.clip import Clip
+from findling.fetch import FetchOptions
 from findling.records import Query
 from findling.searcher import Searcher
+from findling.steps import EmbedPicturesStep
 
 CONFIG = """
 collection = "pictures"
@@ -87,6 +93,35 @@ def test_a_picture_finds_its_like_and_words_find_what_has_none(home: Path) -> No
     assert ids(home, Query(q="plain", k=1, mode="lexical")) == ["none"]
     assert "none" in ids(home, Query(q="a plain book", k=5))
     assert "none" not in ids(home, Query(image=picture("red"), field="cover", k=10))
+
+
+def test_a_large_jpeg_is_reduced_in_the_build_as_in_a_query(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So its document has the vector of the same file dropped onto the page, to the last bit."""
+    content = io.BytesIO()
+    draw_cover("The Red Ship").resize((1024, 1536)).save(content, "JPEG", quality=90)
+    (home / "covers" / "red.png").write_bytes(content.getvalue())
+    (home / "findling.toml").write_text(CONFIG.replace('"hashing", image', '"tiny-clip", image'))
+    settings = config.load(home)
+    build.build(settings)
+    sizes, vectors, embed_images = [], [], Clip.embed_images
+
+    def watched(encoder: Clip, images: list[Image.Image]) -> Vectors:
+        sizes.extend(image.size for image in images)
+        vectors.extend(embed_images(encoder, images))
+        return embed_images(encoder, images)
+
+    monkeypatch.setattr(Clip, "embed_images", watched)
+    query = Query(image=content.getvalue(), field="cover", mode="semantic", k=1)
+    (hit,) = Searcher.open(Catalog.of(settings).local(), settings.rank).search(query).hits
+    assert hit.id in {"red", "same"}
+    fetch = FetchOptions.read({})
+    step = EmbedPicturesStep("tiny-clip", {}, home / "models", fetch, home / "cache", str(home))
+    row = {"hash": [b"1"], "text": ["covers/red.png"], "id": ["red"]}
+    embedded = step.open()(pa.record_batch(row)).column("vector")[0].as_py()
+    assert sizes == [(256, 384)] * 2
+    assert vectors[0].tolist() == vectors[1].tolist() == embedded
 
 
 def test_a_hit_says_which_fields_found_it(home: Path) -> None:

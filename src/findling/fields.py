@@ -85,7 +85,7 @@ class VectorField:
                 )
             vectors.append(term.vector)
         if term.image is not None:
-            picture = pictures.decode(term.image)
+            picture = pictures.decode(term.image, spec.jpeg_side)
             vectors += list(self.encoder.embed_images([picture])) if "image" in spec.modalities else []
         return vectors
 

@@ -36,6 +36,7 @@ _SMALLEST_SIDE = 3
 """Who has no picture often sends one of a pixel; nothing so small shows anything."""
 _MAX_SCANNED = 1_000_000_000
 """A progressive JPEG is decoded once per scan, and a scan of 50 megapixels may take 100 bytes."""
+_SCALES = (8, 4, 2)
 _HUGE = 12_000_000
 _one_huge_at_a_time = threading.Lock()
 
@@ -73,10 +74,10 @@ class PictureError(FindlingError):
         return self.what
 
 
-def decode(content: bytes) -> Image:
+def decode(content: bytes, at_least: int | None = None) -> Image:
     """The picture of a query, as `open_picture` gives it; raises QueryError saying what is wrong."""
     try:
-        return open_picture(content)
+        return open_picture(content, at_least)
     except PictureError as error:
         raise QueryError(
             f"the picture cannot be decoded: {error.reason}", todo=_advice(error.reason)
@@ -86,8 +87,8 @@ def decode(content: bytes) -> Image:
 def open_picture(content: bytes, at_least: int | None = None) -> Image:
     """An upright RGB picture, the first frame of an animation, on white where it is transparent.
 
-    With `at_least`, a JPEG may come at 1/2, 1/4 or 1/8 of its size, as long as neither side is shorter than
-    that many pixels. Raises PictureError. Thread-safe.
+    With `at_least`, a JPEG comes at 1/2, 1/4 or 1/8 of its size, where both sides can be divided by that and
+    neither gets shorter than so many pixels. Raises PictureError. Thread-safe.
     """
     _quieten()
     if reason := refusal(content):
@@ -98,7 +99,7 @@ def open_picture(content: bytes, at_least: int | None = None) -> Image:
         opened = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
         _check_size(opened, content)
         if at_least and opened.format == "JPEG":
-            opened.draft(None, (at_least, at_least))
+            opened.draft(None, _reduced(opened.size, at_least))
         if opened.width * opened.height <= _HUGE:
             return _upright(_plain(opened), opened.info.get("exif"))
         with _one_huge_at_a_time:
@@ -158,6 +159,19 @@ def _check_size(opened: Image, content: bytes) -> None:
         raise PictureError(TOO_MANY_PIXELS)
     if opened.info.get("progressive") and content.count(b"\xff\xda") * width * height > _MAX_SCANNED:
         raise PictureError(TOO_MANY_SCANS)
+
+
+def _reduced(size: tuple[int, int], at_least: int) -> tuple[int, int]:
+    """The smallest size at which a JPEG can be decoded that is as large as asked for.
+
+    A side that cannot be divided is rounded up, and what it shows is stretched by a part of a pixel: that
+    would change a picture ten times as much as its reduction.
+    """
+    width, height = size
+    for scale in _SCALES:
+        if width % scale == height % scale == 0 and min(size) >= scale * at_least:
+            return width // scale, height // scale
+    return size
 
 
 def _plain(opened: Image) -> Image:

@@ -196,7 +196,7 @@ class EmbedPicturesStep:
         fetcher = Fetcher(
             self.fetch, self.cache, base=self.base, roots=self.roots, retry_failed=self.retry_failed
         )
-        loader = PictureLoader(fetcher)
+        loader = PictureLoader(fetcher, at_least=encoder.spec.jpeg_side)
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
             references = batch.column("text").to_pylist()

@@ -58,10 +58,20 @@ def test_every_orientation_is_turned_as_pillow_turns_it(orientation: int, kind: 
 def test_a_jpeg_may_come_smaller_but_not_smaller_than_asked_for() -> None:
     content = hostile.saved(hostile.scene(size=(1200, 900)), "JPEG")
     assert pictures.open_picture(content).size == (1200, 900)
-    assert pictures.open_picture(content, at_least=224).size == (300, 225)
+    assert pictures.open_picture(content, at_least=225).size == (300, 225)
     assert pictures.open_picture(content, at_least=226).size == (600, 450)
+    assert pictures.open_picture(content, at_least=451).size == (1200, 900)
+    assert pictures.decode(content, at_least=225).size == (300, 225)
     whole = hostile.saved(hostile.scene(size=(1200, 900)), "PNG")
     assert pictures.open_picture(whole, at_least=224).size == (1200, 900)
+
+
+def test_a_jpeg_is_not_stretched_by_a_part_of_a_pixel() -> None:
+    """libjpeg rounds sides up that a scale does not divide."""
+    content = hostile.saved(hostile.scene(size=(1204, 902)), "JPEG")
+    assert pictures.open_picture(content, at_least=100).size == (602, 451)
+    content = hostile.saved(hostile.scene(size=(1203, 902)), "JPEG")
+    assert pictures.open_picture(content, at_least=100).size == (1203, 902)
 
 
 def test_a_query_learns_the_reason_and_the_remedy() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Role = Literal["document", "query"]
 Vectors = NDArray[np.float32]
+JPEG_SIDE = "jpeg_side"
 
 
 class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,11 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: dict[str, str] = {}
     modalities: list[str] = msgspec.field(default_factory=lambda: ["text"])
     options: dict[str, str] = {}
+
+    @property
+    def jpeg_side(self) -> int | None:
+        """How short a side a JPEG may have that is decoded at a reduced scale; None: it is decoded whole."""
+        return int(self.options[JPEG_SIDE]) if JPEG_SIDE in self.options else None
 
     @property
     def id(self) -> str:

@@ -16,9 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findling.encoders import clip_files, hub
-from findling.encoders.base import EncoderSpec, Once, Role, Vectors, check_threads, read_options, share
+from findling.encoders.base import (
+    JPEG_SIDE,
+    EncoderSpec,
+    Once,
+    Role,
+    Vectors,
+    check_threads,
+    read_options,
+    share,
+)
 from findling.encoders.checkpoint import Checkpoint
 from findling.encoders.clip_config import Shape
+from findling.encoders.clip_pictures import DRAFT
 from findling.encoders.presets import CONFIG, PREPROCESSOR, TOKENIZER
 from findling.encoders.texts import Tokenizer, equal_lengths, unit
 from findling.errors import ConfigError, MissingExtra
@@ -147,11 +157,12 @@ def _provider(options: Options) -> str:
 def _spec(checkpoint: Checkpoint, options: Options) -> EncoderSpec:
     known, sha256 = checkpoint.preset, checkpoint.sha256
     if known is not None:
-        dim, tokens = known.dim, known.max_tokens
+        dim, tokens, jpeg_side = known.dim, known.max_tokens, DRAFT * known.side
     else:
         config = checkpoint.files().paths[CONFIG]
         shape = Shape.read(hub.read_json(config), config)
         dim, tokens = shape.dim, shape.text.max_position_embeddings
+        jpeg_side = clip_files.preprocessing(config.parent, shape).jpeg_side
     words = sha256.get(TOKENIZER) or sha256[clip_files.MERGES]
     return checkpoint.spec(
         dim=dim,
@@ -163,5 +174,6 @@ def _spec(checkpoint: Checkpoint, options: Options) -> EncoderSpec:
             "tokenizer": words[:16],
             "config": sha256[CONFIG][:16],
             "pictures": sha256[PREPROCESSOR][:16],
+            JPEG_SIDE: str(jpeg_side),
         },
     )

@@ -1,4 +1,4 @@
-"""Pictures as CLIP wants them: resized, cut to the middle, as bytes; and JPEGs opened no larger than needed.
+"""Pictures as CLIP wants them: resized, cut to the middle, as bytes.
 
 Follows CLIPImageProcessor of the transformers library with Pillow's filters, from preprocessor_config.json.
 Scaling and normalising the bytes is left to the network's first matrix (see `Preprocessing.scale`).
@@ -6,7 +6,6 @@ Scaling and normalising the bytes is left to the network's first matrix (see `Pr
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 DRAFT = 4
-"""A JPEG may be opened at a reduced scale that leaves it this many times as large as what is kept of it."""
+"""A JPEG may be decoded at a reduced scale that leaves it this many times as large as it is made then."""
 
 LONGEST = 16
 """Pictures longer than this many times their width (or higher) are resized and cut in one step."""
@@ -61,6 +60,11 @@ class Preprocessing(msgspec.Struct, frozen=True):
         factor = float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
         scale = [float(each) for each in factor / deviation], [float(each) for each in -mean / deviation]
         return cls(shortest, exact, cut, int(config.get("resample", 3)), scale)
+
+    @property
+    def jpeg_side(self) -> int:
+        """See `EncoderSpec.jpeg_side`."""
+        return DRAFT * (max(self.exact) if self.exact else self.shortest or 1)
 
     def __call__(self, image: Image) -> NDArray[np.uint8]:
         """(side, side, 3) uint8 of one picture of any size and mode."""
@@ -103,21 +107,3 @@ def _with_shortest(width: int, height: int, shortest: int) -> tuple[int, int]:
     if width <= height:
         return shortest, int(shortest * height / width)
     return int(shortest * width / height), shortest
-
-
-def open_reduced(content: bytes, shortest: int) -> Image:
-    """A picture from its file, a JPEG at the smallest scale that leaves its shortest edge DRAFT x `shortest`.
-
-    JPEG decoders can leave out fine detail that is about to be averaged away (1/2, 1/4 or 1/8 of each side).
-    What is prepared from it differs by less than a grey level in the mean, and by one at most in nineteen
-    bytes of twenty; at hard coloured edges it was up to 14. Where that may not be, open the picture whole.
-    Other formats open whole. Raises OSError for what is no picture.
-    """
-    import PIL.Image
-
-    opened = PIL.Image.open(io.BytesIO(content))
-    if opened.format == "JPEG":
-        wanted = DRAFT * shortest
-        opened.draft(None, (wanted, wanted))  # never smaller than this on either side
-    opened.load()
-    return opened

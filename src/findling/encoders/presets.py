@@ -22,6 +22,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     `files` maps each file needed to its sha256; `unpinned` names more that are needed, whose hashes nobody
     has published: they are recorded when first used, and must stay the same. `dim` is the vectors' length,
     `max_tokens` where texts are cut (special tokens count) and `positions` the most that can be asked for,
+    `side` that of the pictures it takes, in pixels,
     `package` a Python package that carries the files, as (distribution pinned, path inside site-packages).
     """
 
@@ -31,6 +32,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     dim: int
     max_tokens: int
     positions: int = 512
+    side: int = 0
     files: dict[str, str]
     pooling: Pooling = "mean"
     prefixes: dict[str, str] = {}
@@ -107,6 +109,7 @@ PRESETS: dict[str, Preset] = {
         dim=128,
         max_tokens=32,
         positions=32,
+        side=64,
         files={
             CONFIG: "90575d159d4a26c89f56ba043f20c077eaac82593ac17d92aedc527d0185e117",
             TOKENIZER: "c6e73f321fa1843058bdd32eb9c0576003c1768f2d6d89c8e1707483abbd1893",
@@ -122,6 +125,7 @@ PRESETS: dict[str, Preset] = {
         dim=512,
         max_tokens=77,
         positions=77,
+        side=224,
         files={
             CONFIG: "b575ef3c36f2a057fa19e221650105052d61cc9c1a972ec15019c6261ec98770",
             TOKENIZER: _CLIP_TOKENIZER,
@@ -136,6 +140,7 @@ PRESETS: dict[str, Preset] = {
         dim=512,
         max_tokens=77,
         positions=77,
+        side=224,
         files={},
         unpinned=(CONFIG, TOKENIZER, PREPROCESSOR, WEIGHTS),
     ),
@@ -146,6 +151,7 @@ PRESETS: dict[str, Preset] = {
         dim=768,
         max_tokens=77,
         positions=77,
+        side=224,
         files={
             CONFIG: "8a09b467700c58138c29d53c605b34ebc69beaadd13274a8a2af8ad2c2f4032a",
             TOKENIZER: "a83e0809aa4c3af7208b2df632a7a69668c6d48775b3c3fe4e1b1199d1f8b8f4",
@@ -160,6 +166,7 @@ PRESETS: dict[str, Preset] = {
         dim=512,
         max_tokens=77,
         positions=77,
+        side=224,
         files={
             CONFIG: "1284cbff35169abb23a1c5525a8b0f543c7bd191d4b9aed63880c1571bc4191c",
             TOKENIZER: _CLIP_TOKENIZER,
