@@ -44,6 +44,8 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("index", "compact"): Entry("findling.indexes.faiss:Compact"),
     ("index", "flat"): Entry("findling.indexes.faiss:Flat"),
     ("index", "annoy"): Entry("findling.indexes.annoy:Annoy", "annoy"),
+    ("index", "gpu"): Entry("findling.indexes.gpu:Gpu", "gpu"),
+    ("index", "gpu-lists"): Entry("findling.indexes.gpu:GpuLists", "gpu"),
     ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),
     ("store", "datastore"): Entry("findling.stores.datastore:DatastoreStore", "gcp"),
     ("engine", "local"): Entry("findling.engines.local:Local"),

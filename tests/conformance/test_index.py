@@ -31,6 +31,9 @@ KINDS = [
 ]
 if importlib.util.find_spec("annoy"):  # it wants a compiler, which not every machine has
     KINDS.append(Kind("annoy", {"trees": 20, "threads": 1}, [{}, {"search_k": 2000}], 0.95))
+if importlib.util.find_spec("torch"):  # the processor computes as a GPU would
+    KINDS.append(Kind("gpu", {"device": "cpu"}, [{}], 1.0))
+    KINDS.append(Kind("gpu-lists", {"device": "cpu", "lists": 64}, [{}, {"probes": 4}], 0.95))
 DIM, COUNT = 32, 12_000
 
 
