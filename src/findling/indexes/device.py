@@ -179,10 +179,12 @@ def learnt(sample: Tensor, count: int) -> Tensor:
     seed = torch.Generator().manual_seed(1)
     centres = _unit(sample[torch.randperm(len(sample), generator=seed)[:count].to(sample.device)].float())
     for _ in range(_ROUNDS if len(sample) else 0):
-        nearest = assigned(sample, centres.half())
-        sums = torch.zeros_like(centres).index_add_(0, nearest, sample.float())
+        # In float64, so that the order of additions, which a GPU does not keep, leaves no trace in 16 bits.
+        sums = torch.zeros_like(centres, dtype=torch.float64)
+        for part in sample.split(max(1, SCRATCH // (8 * sample.shape[1]))):
+            sums.index_add_(0, assigned(part, centres.half()), part.double())
         lone = (sums == 0).all(1, keepdim=True)
-        centres = torch.where(lone, centres, _unit(sums))
+        centres = torch.where(lone, centres, _unit(sums).float())
     return centres.half()
 
 

@@ -47,7 +47,6 @@ class Gpu:
     def build(cls, vectors: NDArray[np.floating[Any]], path: Path, params: Params) -> None:
         """Index (n, dim) vectors with the parameters of `build_defaults`, reading them block by block.
 
-        On a processor the same vectors give the same files; CUDA may add up centres in another order.
         Raises FindlingError naming the row that is not finite.
         """
         chosen = _chosen(cls.name, params, cls.build_defaults)
