@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from findling.encoders.base import Vectors
 from findling.encoders.clip import Clip
 from findling.fetch import FetchOptions
 from findling.records import Query
+from findling.schema import WAITED, WORKED, Drop
 from findling.searcher import Searcher
 from findling.steps import EmbedPicturesStep
 
@@ -122,6 +124,26 @@ def test_a_large_jpeg_is_reduced_in_the_build_as_in_a_query(
     embedded = step.open()(pa.record_batch(row)).column("vector")[0].as_py()
     assert sizes == [(256, 384)] * 2
     assert vectors[0].tolist() == vectors[1].tolist() == embedded
+
+
+def test_how_long_an_encoder_waited_for_pictures_is_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    assert cli.run(["build", "--json"]) == 0
+    waited = json.loads(capsys.readouterr().out)["waited"]
+    assert waited.keys() == {"cover"} and 0 < waited["cover"] < 1
+    assert build.build(config.load(home)).waited == {}  # nothing was embedded
+    (home / "covers" / "broken.png").write_bytes(picture("green"))
+    assert cli.run(["build", "--retry-failed"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"embedded cover: 1 new, .*; the encoder waited for pictures \d+% of its time", told)
+
+
+def test_the_share_is_of_all_workers_time_in_this_run() -> None:
+    told = [Drop("not found", 3), Drop(WAITED, 30), Drop(WORKED, 10), Drop(WORKED, 60)]
+    assert build._waited_share(told) == 0.3
+    assert build._waited_share([]) == 0
 
 
 def test_a_hit_says_which_fields_found_it(home: Path) -> None:

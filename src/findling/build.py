@@ -38,7 +38,7 @@ from findling.errors import ConfigError, NotFound, SourceError
 from findling.fetch import FetchOptions
 from findling.filters import EVERYTHING, Where
 from findling.progress import Progress, Silent
-from findling.schema import READ, Drop
+from findling.schema import READ, WAITED, WORKED, Drop
 from findling.snapshot import Manifest
 from findling.sources.base import DOCUMENTS, Source, Split
 from findling.steps import (
@@ -59,12 +59,17 @@ DUPLICATE = "duplicate id"
 
 @dataclass
 class Report:
-    """What a build did; of `records`, what was read equals what was kept and all that was dropped."""
+    """What a build did; of `records`, what was read equals what was kept and all that was dropped.
+
+    `waited` is the share of its time, from 0 to 1, that a field's encoder waited for pictures, where it
+    embedded some.
+    """
 
     collection: str
     snapshot: str | None = None
     records: dict[str, Any] = field(default_factory=dict)
     embedded: dict[str, dict[str, int]] = field(default_factory=dict)
+    waited: dict[str, float] = field(default_factory=dict)
     index: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     published: bool = False
@@ -155,7 +160,7 @@ def build(
         report.records = _records(shared)
         if "embed" in only:
             with report.timed("embed"):
-                report.embedded = {name: embed(shared, name) for name in encoders}
+                report.embedded = {name: embed(shared, name, report) for name in encoders}
         if "index" in only:
             with report.timed("index"):
                 manifest = index(shared, report)
@@ -232,7 +237,7 @@ def extract(build: _Build) -> None:
     build.work.finish(_counted(drops, documents.count()))
 
 
-def embed(build: _Build, name: str) -> dict[str, int]:
+def embed(build: _Build, name: str, report: Report) -> dict[str, int]:
     """Vectors of one field that the cache does not hold; says how many were new, and how many failed."""
     cache = Embeddings.of(build.catalog.root, name, build.encoders[name].spec.id)
     read, make, aggregates = _recipe(build, name)
@@ -248,7 +253,10 @@ def embed(build: _Build, name: str) -> dict[str, int]:
     pending = _lacking(build, distinct, cache)
     new, every = pending.count(), distinct.count()
     if new:
+        told_before = Shards(cache.path).drops_names()
         build.engine.run(pending, [make], cache.path, f"embed {name}")
+        if build.settings.vectors[name].image:
+            report.waited[name] = _waited_share(Shards(cache.path).drops(but=told_before))
     failed = 0
     if build.settings.vectors[name].image:
         failed = _tell_failed(build, name, _lacking(build, distinct, cache), cache)
@@ -284,6 +292,15 @@ def _lacking(build: _Build, distinct: Shards, cache: Embeddings) -> Shards:
     if not cache.parts():
         return distinct
     return build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
+
+
+def _waited_share(told: Iterable[Drop]) -> float:
+    """The share of all workers' time in which an encoder had no picture to work on."""
+    spent = Counter[str]()
+    for drop in told:
+        spent[drop.reason] += drop.count
+    total = spent[WAITED] + spent[WORKED]
+    return round(spent[WAITED] / total, 3) if total else 0.0
 
 
 def _tell_failed(build: _Build, name: str, lacking: Shards, cache: Embeddings) -> int:

@@ -17,6 +17,7 @@ from findling.errors import FindlingError
 
 REASON, COUNT, DETAIL = "_reason", "_count", "_detail"
 READ = "(read)"  # the reason under which rows are counted as they come in
+WAITED, WORKED = "(waited)", "(worked)"  # the same for an encoder's microseconds without and with pictures
 BOOKKEEPING = pa.schema([(REASON, pa.string()), (COUNT, pa.int64()), (DETAIL, pa.string())])
 
 

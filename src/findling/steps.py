@@ -24,7 +24,7 @@ from findling.errors import StorageError
 from findling.fetch import Fetcher, FetchOptions, PictureLoader
 from findling.fetch.addresses import is_web
 from findling.filters import EVERYTHING, Where
-from findling.schema import READ, Drop
+from findling.schema import READ, WAITED, WORKED, Drop
 from findling.sources.base import BatchFunction, Source
 
 SEPARATOR = ". "
@@ -199,6 +199,7 @@ class EmbedPicturesStep:
         loader = PictureLoader(fetcher, at_least=encoder.spec.jpeg_side)
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+            waited, worked = loader.waited, loader.worked
             references = batch.column("text").to_pylist()
             vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
             reasons: list[str | None] = []
@@ -211,6 +212,10 @@ class EmbedPicturesStep:
                 Drop(reason, 1, _failure(batch, row))
                 for row, reason in enumerate(reasons)
                 if reason is not None
+            ]
+            drops += [
+                Drop(WAITED, round(1e6 * (loader.waited - waited))),
+                Drop(WORKED, round(1e6 * (loader.worked - worked))),
             ]
             return schema.with_drops(_embedded(kept.column("hash"), vectors, encoder.spec.dim), drops)
 

@@ -57,7 +57,10 @@ def build(
         progress=progress(),
     )
     if as_json:
-        print_json(dataclasses.asdict(report))
+        told = dataclasses.asdict(report)
+        if not report.waited:
+            del told["waited"]
+        print_json(told)
     else:
         print("\n".join(summary(report)))
 
@@ -170,6 +173,8 @@ def summary(report: builder.Report) -> list[str]:
     lines += [f"  dropped {count:>12,}  {reason}" for reason, count in records["dropped"].items()]
     for name, counts in report.embedded.items():
         told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "new")
+        if name in report.waited:
+            told += f"; the encoder waited for pictures {report.waited[name]:.0%} of its time"
         lines.append(f"embedded {name}: {told}")
     for name, built in report.index.items():
         size = amount(built["bytes"], "bytes")

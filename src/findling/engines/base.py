@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -91,13 +91,19 @@ class Shards:
                 total += pq.ParquetFile(opened).metadata.num_rows
         return total
 
-    def drops(self) -> Iterator[Drop]:
-        """What was dropped on the way here, as the shards tell it."""
+    def drops(self, but: Collection[str] = ()) -> Iterator[Drop]:
+        """What was dropped on the way here, as the shards tell it, without those named in `but`."""
         directory = storage.join(self.path, DROPS)
-        for name in storage.listing(directory):
+        for name in self.drops_names():
+            if name in but:
+                continue
             with storage.open_read(storage.join(directory, name)) as opened:
                 for row in pq.read_table(opened).to_pylist():
                     yield Drop(*(row[column] for column in BOOKKEEPING.names))
+
+    def drops_names(self) -> list[str]:
+        """The names under which shards have told what was dropped."""
+        return storage.listing(storage.join(self.path, DROPS))
 
     def _listing(self) -> list[str]:
         names = storage.listing(self.path)

@@ -34,7 +34,8 @@ class PictureLoader:
 
     `at_least` allows JPEGs to be decoded at a reduced scale, as `findling.pictures.open_picture` has it.
     `prepare` is called on each picture in the thread that decoded it (an encoder's resizing, say). Decoded
-    pictures that wait hold about 200 megapixels at most. The fetcher stays the caller's to close. For one
+    pictures that wait hold about 200 megapixels at most. `waited` and `worked` are the seconds that the consumer
+    of `stream` spent waiting for pictures, and on them. The fetcher stays the caller's to close. For one
     consumer at a time.
     """
 
@@ -50,8 +51,8 @@ class PictureLoader:
         self._at_least = at_least
         self._prepare = prepare
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="findling-decode")
-        self._waited = 0.0
-        self._busy = 0.0
+        self.waited = 0.0
+        self.worked = 0.0
 
     def __enter__(self) -> PictureLoader:
         return self
@@ -62,12 +63,6 @@ class PictureLoader:
     def close(self) -> None:
         """End the decoding threads."""
         self._pool.shutdown(cancel_futures=True)
-
-    @property
-    def waited_share(self) -> float:
-        """The share of its time, from 0 to 1, that the consumer of `stream` waited for pictures."""
-        total = self._waited + self._busy
-        return self._waited / total if total else 0.0
 
     def load(self, references: Iterable[str]) -> list[Loaded]:
         """All of these pictures at once; raises only as `Fetcher.fetch_many` does."""
@@ -89,11 +84,11 @@ class PictureLoader:
                     batch.append(under_way.popleft().result())
                 self._top_up(under_way, left, ahead)
                 ended = time.perf_counter()
-                self._waited += ended - started
+                self.waited += ended - started
                 if not batch:
                     return
                 yield batch
-                self._busy += time.perf_counter() - ended
+                self.worked += time.perf_counter() - ended
         finally:
             for future in under_way:
                 future.cancel()
