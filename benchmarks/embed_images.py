@@ -4,6 +4,11 @@ The pictures' tower has its full size and random weights, which take the same ti
 tower is a stub. All use the same weights, pictures and cores, and begin with decoded pictures. torch gets the
 settings that were the fastest of several, in float32 and in bfloat16, and once its network alone, with
 pictures that were prepared before the clock ran.
+
+Then from addresses to vectors: 2,000 JPEGs (128 with --quick) of a web server on the same cores are fetched,
+decoded and embedded, with a cache that is empty at first. A function of rows that keeps nothing between calls
+fetches a picture, loads torch's model and embeds it, each time; that is measured on few pictures. Both are in
+the setting, since they begin elsewhere than the others.
 """
 
 from __future__ import annotations
@@ -25,13 +30,16 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from _bench import arguments, installed, report, run_alternating
-from findling.encoders.base import open_encoder
+from _served import end_to_end, jpegs, one_at_a_time, served
+from findling.encoders.base import Encoder, open_encoder
 from findling.encoders.texts import unit
+from findling.pictures import open_picture
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[Image.Image]], Vectors]
 # The first was the fastest when all were tried; --quick takes it alone, with a batch per core.
 TORCH_BATCH = [8, 16, 4]
+SERVED, ROWS = "ours, from addresses", "torch, one picture at a time and a model load per call"
 WIDTH, LAYERS, SIDE, PATCH, DIM, TEXT_WIDTH = 768, 12, 224, 32, 512, 64
 
 
@@ -189,7 +197,9 @@ def main() -> None:
         "pictures": f"{len(pictures)} of 240x360, decoded",
         "versions": installed("onnxruntime", "torch", "transformers", "pillow"),
     }
-    with tempfile.TemporaryDirectory() as home:
+    files = jpegs(pictures, 128 if given.quick else 2000)
+    waited: list[float] = []
+    with tempfile.TemporaryDirectory() as home, served(files) as urls:
         directory = Path(home) / "model"
         directory.mkdir()
         write_checkpoint(directory)
@@ -201,6 +211,7 @@ def main() -> None:
         ours.embed_images(pictures[: 8 * cores])
         setting["first conversion and load, s"] = round(time.perf_counter() - began, 1)
         runs: dict[str, Callable[[], float]] = {"ours": timed(lambda: ours.embed_images(pictures))}
+        from_addresses = {**runs, SERVED: end_to_end(ours, urls, 8 * cores, waited)}
         peer = add_torch(runs, directory, cores, pictures, quick=given.quick)
         if peer is None:
             setting["not installed"] = "torch or transformers"
@@ -208,14 +219,50 @@ def main() -> None:
             wanted = peer.embed(pictures[:8])
             found = (ours.embed_images(pictures[:8]) * wanted).sum(axis=1)
             setting["least cosine to torch"] = round(float(found.min()), 5)
+            few = urls[: 1 if given.quick else 5]
+            from_addresses[ROWS] = one_at_a_time(directory, few)
+            setting[ROWS] = f"on {len(few)} of the pictures; more would take as long each"
         if not given.quick:
             exact.embed_images(pictures[:8])
             runs["ours float32"] = timed(lambda: exact.embed_images(pictures))
-        rates = run_alternating(runs, 3 if given.quick else 7)
+            setting["large JPEGs"] = reduced(exact)
+        rates = run_alternating(runs, 3 if given.quick else 5)
+        whole = run_alternating(from_addresses, 3)
     if "ours float32" in rates:
         setting["ours float32, pictures/s"] = round(float(np.median(rates.pop("ours float32"))), 1)
-    mine = rates.pop("ours")
-    report("embed_images", "pictures/s", mine, rates, setting, as_json=given.json)
+    alone, served_rates = whole.pop("ours"), whole.pop(SERVED)
+    setting[SERVED] = {
+        "pictures": len(files),
+        "pictures/s": round(float(np.median(served_rates)), 1),
+        "to the encoder alone": round(float(np.median(np.divide(served_rates, alone))), 3),
+        "share of time waited": round(float(np.median(waited)), 3),
+    }
+    for name, theirs in whole.items():
+        setting[name] = {
+            "pictures/s": round(float(np.median(theirs)), 2),
+            "ours from addresses to it": round(float(np.median(np.divide(served_rates, theirs))), 1),
+            "measured": setting[name],
+        }
+    report("embed_images", "pictures/s", rates.pop("ours"), rates, setting, as_json=given.json)
+
+
+def reduced(encoder: Encoder) -> dict[str, Any]:
+    """Decoding JPEGs of 2048 by 3072 pixels whole and at a reduced scale, and what that does to vectors."""
+    draw = np.random.default_rng(8)
+    files = []
+    for picture in draw_pictures(8):
+        large = np.asarray(picture.resize((2048, 3072), Image.Resampling.BICUBIC)).astype(np.int16)
+        large += draw.normal(0, 8, (*large.shape[:2], 1)).astype(np.int16)
+        files += jpegs([Image.fromarray(large.clip(0, 255).astype(np.uint8))], 1)
+    opened = {}
+    spent = {}
+    for name, side in (("whole", None), ("reduced", encoder.spec.jpeg_side)):
+        began = time.process_time()
+        opened[name] = [open_picture(file, side) for file in files]
+        spent[name] = round(1000 * (time.process_time() - began) / len(files), 1)
+    cosines = (encoder.embed_images(opened["whole"]) * encoder.embed_images(opened["reduced"])).sum(axis=1)
+    size = "x".join(map(str, opened["reduced"][0].size))
+    return {"decoded to": size, "ms": spent, "least cosine": round(float(cosines.min()), 6)}
 
 
 def fastest(directory: Path, cores: int, pictures: list[Image.Image], *, bfloat16: bool, quick: bool) -> Peer:

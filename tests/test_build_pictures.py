@@ -18,7 +18,7 @@ from findling.encoders.base import Vectors
 from findling.encoders.clip import Clip
 from findling.fetch import FetchOptions
 from findling.records import Query
-from findling.schema import WAITED, WORKED, Drop
+from findling.schema import WAITED, WORKED, Drop, waited_share
 from findling.searcher import Searcher
 from findling.steps import EmbedPicturesStep
 
@@ -132,7 +132,8 @@ def test_how_long_an_encoder_waited_for_pictures_is_told(
     monkeypatch.chdir(home)
     assert cli.run(["build", "--json"]) == 0
     waited = json.loads(capsys.readouterr().out)["waited"]
-    assert waited.keys() == {"cover"} and 0 < waited["cover"] < 1
+    assert waited.keys() == {"cover"}
+    assert 0 < waited["cover"] < 1
     assert build.build(config.load(home)).waited == {}  # nothing was embedded
     (home / "covers" / "broken.png").write_bytes(picture("green"))
     assert cli.run(["build", "--retry-failed"]) == 0
@@ -142,8 +143,8 @@ def test_how_long_an_encoder_waited_for_pictures_is_told(
 
 def test_the_share_is_of_all_workers_time_in_this_run() -> None:
     told = [Drop("not found", 3), Drop(WAITED, 30), Drop(WORKED, 10), Drop(WORKED, 60)]
-    assert build._waited_share(told) == 0.3
-    assert build._waited_share([]) == 0
+    assert waited_share(told) == 0.3
+    assert waited_share([]) == 0
 
 
 def test_a_hit_says_which_fields_found_it(home: Path) -> None:

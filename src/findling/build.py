@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from findling import config, delta, lexical, registry, snapshot, storage, writer
+from findling import config, delta, lexical, registry, schema, snapshot, storage, writer
 from findling.catalog import Catalog
 from findling.config import Settings
 from findling.embeddings import Embeddings
@@ -38,7 +38,7 @@ from findling.errors import ConfigError, NotFound, SourceError
 from findling.fetch import FetchOptions
 from findling.filters import EVERYTHING, Where
 from findling.progress import Progress, Silent
-from findling.schema import READ, WAITED, WORKED, Drop
+from findling.schema import READ, Drop
 from findling.snapshot import Manifest
 from findling.sources.base import DOCUMENTS, Source, Split
 from findling.steps import (
@@ -59,17 +59,13 @@ DUPLICATE = "duplicate id"
 
 @dataclass
 class Report:
-    """What a build did; of `records`, what was read equals what was kept and all that was dropped.
-
-    `waited` is the share of its time, from 0 to 1, that a field's encoder waited for pictures, where it
-    embedded some.
-    """
+    """What a build did; of `records`, what was read equals what was kept and all that was dropped."""
 
     collection: str
     snapshot: str | None = None
     records: dict[str, Any] = field(default_factory=dict)
     embedded: dict[str, dict[str, int]] = field(default_factory=dict)
-    waited: dict[str, float] = field(default_factory=dict)
+    waited: dict[str, float] = field(default_factory=dict)  # an encoder's share of time, for pictures
     index: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     published: bool = False
@@ -253,10 +249,10 @@ def embed(build: _Build, name: str, report: Report) -> dict[str, int]:
     pending = _lacking(build, distinct, cache)
     new, every = pending.count(), distinct.count()
     if new:
-        told_before = Shards(cache.path).drops_names()
+        before_it = Shards(cache.path).drops_names()
         build.engine.run(pending, [make], cache.path, f"embed {name}")
         if build.settings.vectors[name].image:
-            report.waited[name] = _waited_share(Shards(cache.path).drops(but=told_before))
+            report.waited[name] = schema.waited_share(Shards(cache.path).drops(but=before_it))
     failed = 0
     if build.settings.vectors[name].image:
         failed = _tell_failed(build, name, _lacking(build, distinct, cache), cache)
@@ -292,15 +288,6 @@ def _lacking(build: _Build, distinct: Shards, cache: Embeddings) -> Shards:
     if not cache.parts():
         return distinct
     return build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
-
-
-def _waited_share(told: Iterable[Drop]) -> float:
-    """The share of all workers' time in which an encoder had no picture to work on."""
-    spent = Counter[str]()
-    for drop in told:
-        spent[drop.reason] += drop.count
-    total = spent[WAITED] + spent[WORKED]
-    return round(spent[WAITED] / total, 3) if total else 0.0
 
 
 def _tell_failed(build: _Build, name: str, lacking: Shards, cache: Embeddings) -> int:

@@ -7,6 +7,7 @@ which. So counts and failures travel through every engine as ordinary data, exac
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -71,6 +72,15 @@ def without_drops(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Drop]]:
     if dropped.slice(kept).true_count == len(drops):  # at the end, where `with_drops` puts them
         return rows.slice(0, kept), drops
     return rows.filter(pc.invert(dropped)), drops
+
+
+def waited_share(told: Iterable[Drop]) -> float:
+    """The share of all workers' time, from 0 to 1, in which an encoder had no picture to work on."""
+    spent = Counter[str]()
+    for drop in told:
+        spent[drop.reason] += drop.count
+    total = spent[WAITED] + spent[WORKED]
+    return round(spent[WAITED] / total, 3) if total else 0.0
 
 
 def _drops(tallies: pa.RecordBatch) -> Iterator[Drop]:

@@ -98,7 +98,7 @@ def encoder(opened: Open) -> Encoder:
 
 
 def same(encoder: Encoder, found: np.ndarray, wanted: np.ndarray) -> bool:
-    """To the last bit where the arithmetic is ours to choose, else to what a library promises in each number."""
+    """To the last bit where the arithmetic is ours to choose, else to what a library promises of each."""
     options = encoder.spec.options
     runtime, precision = options.get("runtime"), options.get("precision")
     tolerance = LIBRARY if runtime in {"sentence-transformers", "tensorflow"} else 0.0

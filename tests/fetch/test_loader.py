@@ -79,7 +79,8 @@ def test_what_comes_next_is_made_while_the_consumer_works(tmp_path: Path, fetche
         first = next(stream)
         assert all(decoded.acquire(timeout=20) for _ in range(20))
         rest = [got for batch in stream for got in batch]
-        assert made.waited > 0 and made.worked > 0
+        assert made.waited > 0
+        assert made.worked > 0
     assert [got.image.size for got in [*first, *rest] if got.image] == [(2, 2)] * 20
 
 

@@ -34,9 +34,9 @@ class PictureLoader:
 
     `at_least` allows JPEGs to be decoded at a reduced scale, as `findling.pictures.open_picture` has it.
     `prepare` is called on each picture in the thread that decoded it (an encoder's resizing, say). Decoded
-    pictures that wait hold about 200 megapixels at most. `waited` and `worked` are the seconds that the consumer
-    of `stream` spent waiting for pictures, and on them. The fetcher stays the caller's to close. For one
-    consumer at a time.
+    pictures that wait hold about 200 megapixels at most. `waited` and `worked` are the seconds that the
+    consumer of `stream` spent waiting for pictures, and on them. The fetcher stays the caller's to close. For
+    one consumer at a time.
     """
 
     def __init__(
