@@ -124,7 +124,7 @@ def _narrow(precision: str) -> bool:
 def _in_seven_bits(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Integers of at most 64, so that 255 x 64 x 2 fits 16 bits, and by row what they were multiplied by."""
     largest = np.abs(matrix).max(axis=1)
-    scale = np.float32(_SEVEN_BITS) / np.where(largest > 0, largest, np.float32(_SEVEN_BITS))
+    scale = (_SEVEN_BITS / np.where(largest > 0, largest, _SEVEN_BITS)).astype(np.float32)
     return np.rint(matrix * scale[:, None]).astype(np.int8), scale
 
 
