@@ -12,7 +12,6 @@ where it was, and a build over unchanged input repeats nothing.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import time
 from collections import Counter
@@ -22,24 +21,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from findling import config, delta, lexical, registry, schema, snapshot, storage, writer
+from findling import config, indexing, lexical, registry, schema, snapshot, storage
 from findling.catalog import Catalog
 from findling.config import Settings
 from findling.embeddings import Embeddings
 from findling.encoders.base import Encoder, open_encoder
 from findling.engines.base import Engine, Shards
 from findling.engines.local import Local
-from findling.engines.texts import vectors_of
-from findling.errors import ConfigError, NotFound, SourceError
+from findling.errors import ConfigError, NotFound
 from findling.fetch import FetchOptions
 from findling.filters import EVERYTHING, Where
+from findling.indexing import Indexing
 from findling.progress import Progress, Silent
 from findling.schema import READ, Drop
-from findling.snapshot import Manifest
 from findling.sources.base import DOCUMENTS, Source, Split
 from findling.steps import (
     EmbedPicturesStep,
@@ -159,9 +155,10 @@ def build(
                 report.embedded = {name: embed(shared, name, report) for name in encoders}
         if "index" in only:
             with report.timed("index"):
-                manifest = index(shared, report)
+                stage = Indexing(settings, catalog, encoders, work, local, incremental, progress)
+                manifest = stage.write(report.records, report.seconds)
                 report.snapshot = manifest.id
-                report.index = {name: _told(manifest, name, report) for name in manifest.fields}
+                report.index = indexing.told(manifest, report.seconds)
         if "publish" in only:
             with report.timed("publish"):
                 report.snapshot = publish(shared, report.snapshot or _newest(catalog))
@@ -309,47 +306,6 @@ def _tell_failed(build: _Build, name: str, lacking: Shards, cache: Embeddings) -
     return len(lines)
 
 
-def index(build: _Build, report: Report) -> Manifest:
-    """Documents and vectors to a sealed snapshot."""
-    documents = build.work.documents
-    if not documents.count():
-        raise SourceError(
-            f"no document was kept of {report.records['read']} records, so there is nothing to search",
-            todo=f"look at why they were dropped: {report.records['dropped']}",
-        )
-    root = build.catalog.root
-    draft = writer.Draft(
-        settings=build.settings,
-        documents=documents.batches,
-        count=documents.count(),
-        encoders=build.encoders,
-        embeddings={n: Embeddings.of(root, n, e.spec.id) for n, e in build.encoders.items()},
-        records=report.records,
-        workspace=build.work.scratch(),
-        progress=build.progress,
-        embed_queries=functools.partial(_embed_queries, build),
-        seconds=report.seconds,
-    )
-    if build.incremental:
-        changes = delta.compare(draft, build.catalog)
-        if isinstance(changes, delta.Changes):
-            return delta.write(draft, build.catalog, changes)
-        build.progress.say(f"a full build: {changes}")
-    caches = {name: cache.version() for name, cache in draft.embeddings.items()}
-    made_from = [writer.shape_of(build.settings, build.encoders), build.work.documents_version(), caches]
-    digest = build.work.recall("index", made_from) or writer.digest_of(draft)
-    build.work.remember("index", made_from, digest)
-    return writer.write(draft, build.catalog, digest)
-
-
-def _embed_queries(build: _Build, name: str, queries: list[str]) -> NDArray[np.float16]:
-    """Vectors of queries, (n, dim), through a cache of their own: a prefix may set them apart from texts."""
-    options, spec = build.settings.vectors[name], build.encoders[name].spec
-    cache = Embeddings.of(build.catalog.root, name, f"{spec.id}-queries")
-    step = EmbedStep(options.encoder, options.options, config.models_cache(), "query")
-    return vectors_of(build.local, cache, step, queries, f"embed queries of {name}", spec.dim)
-
-
 def publish(build: _Build, identity: str) -> str:
     """Make a snapshot the current one, unless it is; gives its id."""
     if build.catalog.current() == identity:
@@ -486,14 +442,3 @@ def _newest(catalog: Catalog) -> str:
     if not ids:
         raise NotFound(f"collection {catalog.collection!r} has no snapshot", todo="run: findling build")
     return ids[-1]
-
-
-def _told(manifest: Manifest, name: str, report: Report) -> dict[str, Any]:
-    built = manifest.fields[name]
-    return {
-        "kind": built.kind,
-        "params": {**built.params, **built.search},
-        "bytes": built.bytes,
-        "seconds": round(report.seconds.pop(f"index {name}", 0.0), 3),
-        "recall_at_10": built.recall_at_10,
-    }
