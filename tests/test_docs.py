@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from findling import config, registry
 from findling.cli import app
@@ -78,6 +81,26 @@ def verbs() -> list[str]:
 def test_every_verb_is_described() -> None:
     missing = [verb for verb in verbs() if not re.search(rf"\bfindling {verb}\b", GUIDE)]
     assert not missing, "describe these in docs/"
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command line of findling in the pages' indented blocks, without comments, by its page."""
+    for page in PAGES:
+        text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+        for line in re.findall(r"^ {4}findling (.*)$", text, re.MULTILINE):
+            if "…" not in line and " VERB" not in line:
+                told = shlex.split(line, comments=True)
+                yield named(page), list(itertools.takewhile(lambda word: word not in {">", "&&"}, told))
+
+
+@pytest.mark.parametrize(("page", "words"), list(commands()), ids=lambda value: str(value)[:60])
+def test_every_command_is_one_that_findling_knows(page: str, words: list[str]) -> None:
+    del page
+    command = typer.main.get_command(app())
+    while isinstance(command, TyperGroup):
+        command, words = command.commands[words[0]], words[1:]
+    with command.make_context("findling", list(words)) as context:
+        assert context.args == []
 
 
 def settings(struct: type[msgspec.Struct] = config.Settings) -> Iterator[str]:

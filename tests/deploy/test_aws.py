@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +11,24 @@ from typing import Any
 
 import pytest
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "aws" / "findling.yaml"
+from findling.pack import docker
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEMPLATE = REPOSITORY / "deploy" / "aws" / "findling.yaml"
 pytestmark = pytest.mark.needs("cfnlint")
 
 
 @pytest.fixture(scope="module")
-def resources() -> dict[str, Any]:
+def template() -> dict[str, Any]:
     from cfnlint.decode import cfn_yaml
 
-    found: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))["Resources"]
+    found: dict[str, Any] = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATE))))
+    return found
+
+
+@pytest.fixture(scope="module")
+def resources(template: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = template["Resources"]
     return found
 
 
@@ -58,3 +68,21 @@ def test_the_application_stops_by_itself_and_is_bounded(resources: dict[str, Any
     application = resources["Application"]["Properties"]
     assert application["AutoStopConfiguration"]["Enabled"] is True
     assert {"Cpu", "Memory", "Disk"} == set(application["MaximumCapacity"])
+
+
+def test_the_guide_names_every_parameter_and_output_as_it_is(template: dict[str, Any]) -> None:
+    page = (REPOSITORY / "docs" / "aws.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z]\w+`.*?) \| .* \| (.*) \|$", page, re.MULTILINE)
+    told = {}
+    for names, usual in rows:
+        values = [] if usual.startswith("none") else re.findall(r"[^`\", ][^`\",]*", usual)
+        told |= dict(zip(re.findall(r"`(\w+)`", names), values or [""], strict=True))
+    assert told == {name: str(one["Default"]) for name, one in template["Parameters"].items()}
+    assert all(f"`{name}`" in page for name in template["Outputs"])
+
+
+def test_an_image_is_made_for_the_release_that_the_application_runs(template: dict[str, Any]) -> None:
+    release = template["Parameters"]["ReleaseLabel"]["Default"]
+    steps = (TEMPLATE.parent / "emr-7.Dockerfile").read_text()
+    assert f"ARG RELEASE={release}\n" in steps
+    assert release == docker.RELEASE
