@@ -86,6 +86,12 @@ class Overloaded(FindlingError):
     code, title, status = "overloaded", "Too many requests at once", 503
 
 
+class ClientGone(FindlingError):
+    """The client hung up before its search was begun."""
+
+    code, title, status = "client-gone", "The client has gone", 499
+
+
 class extra:  # noqa: N801 - used as a statement: with extra("spark", "engine 'spark'")
     """Turns the ImportError of an optional library into the pip command that installs it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from findling import pictures, registry, snapshot
 from findling.encoders.base import Encoder, Vectors, open_encoder
 from findling.encoders.instant import Instant
+from findling.encoders.queries import QueryVectors
 from findling.errors import QueryError, SnapshotError
 from findling.indexes.base import Index, Mask, Searchable
 from findling.indexes.layered import LayeredIndex
@@ -34,6 +35,7 @@ class VectorField:
     encoder: Encoder
     params: Mapping[str, Any]
     instant: Instant | None = None
+    kept: QueryVectors = field(default_factory=QueryVectors)
 
     def search(self, vector: Vectors, k: int, mask: Mask | None) -> Ranked:
         """The best k documents for one (dim,) vector."""
@@ -69,12 +71,23 @@ class VectorField:
                 total = part if total is None else total + part
         return _unit(total) if total is not None and np.any(total) else None
 
+    def embed(self, terms: Sequence[Term], *, full: bool = False) -> None:
+        """Embed the words of all terms at once, for the `query_vector` of each that follows."""
+        words = [term.q for term in terms if self._reads(term) and self._quick(term, full) is None]
+        self.kept.embed(self.encoder, words)
+
+    def _reads(self, term: Term) -> bool:
+        return bool(term.q.strip()) and "text" in self.encoder.spec.modalities
+
+    def _quick(self, term: Term, full: bool) -> Vectors | None:
+        return None if self.instant is None or full else self.instant.embed(term.q)
+
     def _vectors(self, term: Term, row_of: Callable[[str], int], full: bool) -> list[Vectors]:
         spec = self.encoder.spec
         vectors: list[Vectors] = []
-        if term.q.strip() and "text" in spec.modalities:
-            quick = self.instant.embed(term.q) if self.instant is not None and not full else None
-            vectors.append(self.encoder.embed_texts([term.q], role="query")[0] if quick is None else quick)
+        if self._reads(term):
+            quick = self._quick(term, full)
+            vectors.append(self.kept.embed(self.encoder, [term.q])[0] if quick is None else quick)
         if term.like is not None:
             own = self.vector_of(row_of(term.like))
             vectors += [own] if own is not None else []
@@ -90,24 +103,26 @@ class VectorField:
         return vectors
 
 
-def open_field(manifest: Manifest, paths: SnapshotPaths, name: str, models: Path | None) -> VectorField:
+def open_field(
+    manifest: Manifest, paths: SnapshotPaths, name: str, models: Path | None, kept: QueryVectors
+) -> VectorField:
     """A field of a snapshot, its index mapped; its encoder loads when it is first asked.
 
     Raises SnapshotError where the encoder here is not the one that embedded the documents.
     """
-    field = manifest.fields[name]
-    encoder = open_encoder(field.encoder, dict(field.options), models)
-    if encoder.spec.id != field.spec.id:
+    built = manifest.fields[name]
+    encoder = open_encoder(built.encoder, dict(built.options), models)
+    if encoder.spec.id != built.spec.id:
         raise SnapshotError(
-            f"field {name!r} of snapshot {manifest.id} was embedded by {field.spec.id}, but the encoder "
-            f"{field.encoder!r} here is {encoder.spec.id}",
+            f"field {name!r} of snapshot {manifest.id} was embedded by {built.spec.id}, but the encoder "
+            f"{built.encoder!r} here is {encoder.spec.id}",
             todo="build again, or install the same weights",
         )
     index, rows = open_index(manifest, paths, name)
     instant = None
-    if field.instant is not None and field.instant.used:
+    if built.instant is not None and built.instant.used:
         instant = Instant.open((paths.base(manifest) or paths).instant(name))
-    return VectorField(name, index, rows, encoder, field.search, instant)
+    return VectorField(name, index, rows, encoder, built.search, instant, kept)
 
 
 def open_index(manifest: Manifest, paths: SnapshotPaths, name: str) -> tuple[Searchable, Rows | None]:

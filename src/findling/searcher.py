@@ -6,9 +6,10 @@ the store turns its rows into documents.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from findling import fusion, registry, snapshot, where
 from findling.config import LEXICAL, RankOptions
 from findling.encoders.base import Vectors
+from findling.encoders.queries import QueryVectors
 from findling.errors import EncoderError, NotFound, QueryError, SnapshotError
 from findling.fields import Ranked, Rows, VectorField, open_field
 from findling.indexes.base import Mask
@@ -34,6 +36,7 @@ from findling.records import (
     Answer,
     Hit,
     Query,
+    Term,
 )
 from findling.snapshot import Manifest, SnapshotPaths
 from findling.stages import Stages
@@ -63,19 +66,26 @@ class Searcher:
         self.fields = fields
         self.lexical = lexical
         self.rank = rank
+        self.together = 1  # queries that are better embedded at once; see `findling.serve.batcher`
         self._alive = _alive(paths, len(store)) if manifest.base else None
         self._mask = functools.lru_cache(_MASKS)(self._evaluate)
         self._facets = functools.lru_cache(_MASKS)(self._count_facets)
 
     @classmethod
-    def open(cls, root: Path, rank: RankOptions, models: Path | None = None) -> Self:
-        """Open a snapshot's directory; raises SnapshotError naming a file that is not what was built."""
+    def open(
+        cls, root: Path, rank: RankOptions, models: Path | None = None, kept: QueryVectors | None = None
+    ) -> Self:
+        """Open a snapshot's directory; raises SnapshotError naming a file that is not what was built.
+
+        `kept` are vectors of earlier queries, by encoder, that several snapshots may share.
+        """
+        kept = kept or QueryVectors()
         manifest = snapshot.check(root)
         paths = SnapshotPaths(root)
         with snapshot.complaining_of(manifest):
             store = open_store(manifest, paths)
             lexical = _open_lexical(manifest, paths)
-            fields = {name: open_field(manifest, paths, name, models) for name in manifest.fields}
+            fields = {name: open_field(manifest, paths, name, models, kept) for name in manifest.fields}
         return cls(paths, manifest, store, fields, lexical, rank)
 
     def search(self, query: Query, stages: Stages | None = None) -> Answer:
@@ -110,6 +120,32 @@ class Searcher:
             snapshot=self.manifest.id,
             degraded=degraded,
         )
+
+    def embed(self, queries: Sequence[Query]) -> None:
+        """Embed the words of several queries at once, for the `search` of each that follows.
+
+        Leaves out those that `search` will refuse. Raises EncoderError.
+        """
+        terms: dict[tuple[str, bool], list[Term]] = {}
+        for query in queries:
+            with contextlib.suppress(QueryError):
+                self._check(query)
+                for name in self._asked(query) if query.mode != "lexical" else []:
+                    terms.setdefault((name, query.query == "full"), []).extend(query.terms)
+        for (name, full), some in terms.items():
+            self.fields[name].embed(some, full=full)
+
+    def samples(self, count: int) -> list[str]:
+        """Up to `count` titles, from all over the collection."""
+        rows = np.linspace(0, len(self.store) - 1, min(count, len(self.store)), dtype=np.int64)
+        documents = map(msgspec.json.decode, self.store.get_many(rows.tolist()))
+        return [str(document.get(self.manifest.title)) for document in documents]
+
+    def try_encoders(self, texts: list[str]) -> None:
+        """Embed texts as queries in every field that reads words, and keep nothing. Raises EncoderError."""
+        for field in self.fields.values():
+            if "text" in field.encoder.spec.modalities:
+                field.encoder.embed_texts(texts, role="query")
 
     def document(self, identity: str) -> bytes:
         """A document by id, as JSON; raises NotFound."""

@@ -7,10 +7,9 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -20,9 +19,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from findling.config import ServeOptions
-from findling.errors import NotFound, Overloaded, QueryError
+from findling.errors import NotFound, QueryError
 from findling.records import Answer, Query
 from findling.serve import admin, middleware, openapi, problems, requests
+from findling.serve.batcher import Batcher
 from findling.serve.cache import Cache, key_of
 from findling.serve.kept import Kept
 from findling.serve.live import Collection, Watcher, find
@@ -30,9 +30,7 @@ from findling.serve.metrics import Metrics
 from findling.serve.tracing import Tracer
 from findling.serve.visit import visit
 
-T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
-_PENDING = 256  # requests that may wait for a thread, per process
 _PICTURES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -51,23 +49,12 @@ class Service:
     threads: int = 2
     metrics: Metrics = field(default_factory=Metrics)
     cache: Cache = field(default_factory=lambda: Cache([]))
-    _waiting: int = 0
 
     def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="findling-search")
+        self.searches = Batcher(self.threads, self._waits)
 
-    async def off_loop(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a search on a thread; raises Overloaded where too many wait already."""
-        if self._waiting >= _PENDING:
-            raise Overloaded(f"{self._waiting} requests are waiting", todo="try again in a second")
-        self._waiting += 1
-        self.metrics.wait(+1)
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, function, *arguments)
-        finally:
-            self._waiting -= 1
-            self.metrics.wait(-1)
+    def _waits(self, more: int) -> None:
+        self.metrics.wait(more)
 
 
 def create(
@@ -138,42 +125,50 @@ async def _short(service: Service, request: Request) -> Response:
     if "query" not in given:
         raise QueryError("query is missing", todo="ask for /search?query=WORDS&show=10")
     asked = {"q": given.pop("query"), "k": given.pop("show", "10"), **given}
-    _, documents, _ = await _answered(service, service.collections[0], requests.from_parameters(asked))
+    _, documents, _ = await _answered(
+        service, service.collections[0], requests.from_parameters(asked), request
+    )
     return _json(b"[" + b",".join(documents) + b"]")
 
 
 async def _get_search(service: Service, request: Request) -> Response:
     collection = find(service.collections, request.path_params["collection"])
-    return await _search(service, collection, requests.from_parameters(dict(request.query_params)))
+    return await _search(service, collection, requests.from_parameters(dict(request.query_params)), request)
 
 
 async def _post_search(service: Service, request: Request) -> Response:
     collection = find(service.collections, request.path_params["collection"])
-    return await _search(service, collection, await requests.from_body(request))
+    return await _search(service, collection, await requests.from_body(request), request)
 
 
 async def _similar(service: Service, request: Request) -> Response:
     collection = find(service.collections, request.path_params["collection"])
     given = {"mode": "semantic", **request.query_params}
-    return await _search(service, collection, requests.from_parameters(given, like=request.path_params["id"]))
+    query = requests.from_parameters(given, like=request.path_params["id"])
+    return await _search(service, collection, query, request)
 
 
-async def _search(service: Service, collection: Collection, query: Query) -> Response:
+async def _search(service: Service, collection: Collection, query: Query, request: Request) -> Response:
     started = time.perf_counter()
-    kept, documents, cache = await _answered(service, collection, query)
+    kept, documents, cache = await _answered(service, collection, query, request)
     return _json(kept.to_json(documents, (time.perf_counter() - started) * 1000, cache))
 
 
-async def _answered(service: Service, collection: Collection, query: Query) -> tuple[Kept, list[bytes], str]:
+async def _answered(
+    service: Service, collection: Collection, query: Query, request: Request
+) -> tuple[Kept, list[bytes], str]:
     """An answer from the cache or a search, its documents from the snapshot, and what the cache said."""
     mine = visit()
     mine.query = query.q
     searcher = collection.searcher  # one snapshot for the whole of a request, whatever is published meanwhile
     fresh: list[Answer] = []
 
+    async def searched() -> Answer:
+        return await service.searches.search(searcher, query, mine.stages, lambda: _until_gone(request))
+
     async def search() -> bytes:
         mine.stages.lap("cache")
-        answer = await service.off_loop(searcher.search, query, mine.stages)
+        answer = await searched()
         fresh.append(answer)
         content = Kept.of(answer).to_bytes()
         if not answer.degraded:
@@ -184,13 +179,19 @@ async def _answered(service: Service, collection: Collection, query: Query) -> t
     content, mine.cache = await service.cache.found(key, search)
     kept = Kept.from_bytes(content)
     if kept is None:  # somebody else wrote there
-        kept, mine.cache = Kept.of(await service.off_loop(searcher.search, query, mine.stages)), "off"
+        kept, mine.cache = Kept.of(await searched()), "off"
     if fresh:
         return kept, [hit.document for hit in fresh[0].hits], mine.cache
     documents = searcher.store.get_many
     if searcher.manifest.store == "arrow":
         return kept, documents(kept.rows), mine.cache
-    return kept, await service.off_loop(documents, kept.rows), mine.cache
+    return kept, await service.searches.run(documents, kept.rows), mine.cache
+
+
+async def _until_gone(request: Request) -> None:
+    """Return when the client hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _document(service: Service, request: Request) -> Response:

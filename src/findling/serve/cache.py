@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from findling.config import ServeOptions, bytes_of
-from findling.errors import ConfigError, extra
+from findling.errors import ClientGone, ConfigError, extra
 from findling.records import Query
 from findling.snapshot import Manifest
 
@@ -200,7 +200,7 @@ class Cache:
             value = await search()
         except BaseException as error:
             # A client that has gone must not fail those who waited for its search: they search themselves.
-            if isinstance(error, asyncio.CancelledError):
+            if isinstance(error, asyncio.CancelledError | ClientGone):
                 flight.cancel()
             else:
                 flight.set_exception(error)

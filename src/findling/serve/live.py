@@ -14,8 +14,10 @@ from pathlib import Path
 
 from findling.catalog import Catalog
 from findling.config import Settings
+from findling.encoders.queries import QueryVectors
 from findling.errors import FindlingError, NotFound, SnapshotError
 from findling.searcher import Searcher
+from findling.serve.batcher import together
 
 _log = logging.getLogger("findling.serve")
 WATCH_SECONDS = 1.0
@@ -29,6 +31,7 @@ class Collection:
     models: Path
     _searcher: Searcher | None = None
     _refused: str | None = None
+    _kept: QueryVectors = field(default_factory=QueryVectors)
     _swap: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -63,9 +66,10 @@ class Collection:
             if wanted == now or (wanted == self._refused and not force):
                 return False
             try:
-                searcher = Searcher.open(catalog.local(wanted), self.settings.rank, self.models)
+                searcher = Searcher.open(catalog.local(wanted), self.settings.rank, self.models, self._kept)
                 searcher.probe()
                 searcher.warm()
+                searcher.together = together(searcher)
             except FindlingError:
                 self._refused = wanted
                 raise
