@@ -89,6 +89,8 @@ def test_a_worker_holds_a_process_on_each_core() -> None:
 
 def test_files_that_cannot_be_cut_are_told() -> None:
     assert any("cannot be read in parts" in note for note in plan.plan(measured(files=1), "dataflow").notes)
+    streams = plan.plan(measured(files=0), "dataflow").notes  # such as BigQuery's
+    assert not any("cannot be read in parts" in note for note in streams)
 
 
 def test_an_unknown_platform_is_told() -> None:

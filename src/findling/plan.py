@@ -161,7 +161,7 @@ def _dollars(
 
 def _notes(trial: Trial, platform: Platform, cores: int, pace: float) -> list[str]:
     notes = []
-    if not trial.cuttable and trial.files < cores:
+    if not trial.cuttable and 0 < trial.files < cores:
         notes.append(
             f"{trial.files} file(s) that cannot be read in parts: extracting starts on as many cores only"
         )
