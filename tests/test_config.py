@@ -37,7 +37,10 @@ def changed(**tables: Any) -> dict[str, Any]:
             {"serve": {"prot": 1}},
             ["'serve.prot'", "did you mean 'port'?", "allowed are access_log, behind_proxy"],
         ),
-        ({"index": {"zzz": 1}}, ["'index.zzz'", "allowed are kind, memory, params, recall"]),
+        (
+            {"index": {"zzz": 1}},
+            ["'index.zzz'", "allowed are kind, latency_ms, memory, params, queries, recall"],
+        ),
         ({"filter": {"were": ""}}, ["'filter.were'", "did you mean 'where'?"]),
         ({"document": {"title": "t", "kept": []}}, ["'document.kept'", "did you mean 'keep'?"]),
         ({"lexical": {"input": ["t"], "language_": "en"}}, ["'lexical.language_'", "'language'"]),

@@ -23,7 +23,7 @@ from typing import Any, cast
 import msgspec
 import pyarrow as pa
 
-from findling import config, indexing, lexical, registry, schema, snapshot, storage
+from findling import config, indexing, lexical, registry, schema, snapshot, storage, tuning
 from findling.catalog import Catalog
 from findling.config import Settings
 from findling.embeddings import Embeddings
@@ -112,6 +112,8 @@ def build(
     progress = progress or Silent()
     catalog = Catalog.of(settings)
     _check_names(settings, engine)
+    if settings.index.queries:
+        tuning.read_queries(settings.path(settings.index.queries))
     source = open_source(settings)
     where = _checked(settings, source)
     encoders = open_encoders(settings)

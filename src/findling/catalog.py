@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from findling import config, snapshot, storage
 from findling.errors import NotFound, SnapshotError, StorageError
+from findling.indexes import measure
 from findling.snapshot import MANIFEST, Manifest
 
 
@@ -99,7 +101,7 @@ class Catalog:
                 storage.remove(str(kept.parent / old))
 
     def publish(self, identity: str) -> Manifest:
-        """Make a snapshot CURRENT; refused when a file is damaged or the recall is under its target."""
+        """Make a snapshot CURRENT; refused when a file is damaged, or recall or latency miss a target."""
         self.manifest(identity)
         manifest = snapshot.verify(self.local(identity))
         for name, field in manifest.fields.items():
@@ -108,6 +110,13 @@ class Catalog:
                     f"snapshot {identity} is not published: recall@10 of {name!r} is "
                     f"{field.recall_at_10:.3f}, under the target {manifest.recall:g}",
                     todo='lower index.recall or let index.kind be "exact"',
+                )
+            if field.latency_ms and field.latency_ms["p95"] > (manifest.latency_ms or math.inf):
+                near = measure.nearest(field.curve, manifest.recall, manifest.latency_ms)
+                raise SnapshotError(
+                    f"snapshot {identity} is not published: 95% of the searches of {name!r} take up to "
+                    f"{field.latency_ms['p95']:.3g} ms, over the target {manifest.latency_ms:g}",
+                    todo=f"change index.latency_ms or index.recall; the nearest: {near}",
                 )
         storage.write_bytes(storage.join(self.root, "CURRENT"), f"{identity}\n".encode())
         return manifest

@@ -82,11 +82,16 @@ class LexicalOptions(Options, frozen=True):
 
 
 class IndexOptions(Options, frozen=True):
-    """What the index must promise: recall@10 and memory; `kind` "auto" chooses what fits."""
+    """What the index must promise: recall@10, memory, and the milliseconds that 95% of its searches keep to.
+
+    `kind` "auto" chooses what fits; `queries` is a file of queries to measure with.
+    """
 
     kind: str = "auto"
     recall: Share = 0.95
     memory: str = "2GB"
+    latency_ms: Annotated[float, Meta(gt=0)] | None = None
+    queries: str | None = None
     params: dict[str, int | float | str] = {}
 
     @property

@@ -108,6 +108,7 @@ class FieldManifest(Struct, frozen=True, kw_only=True):
     bytes: int
     recall_at_10: float
     queries: str
+    latency_ms: dict[str, float] = {}
     curve: list[dict[str, Any]] = []
     instant: InstantManifest | None = None
 
@@ -161,6 +162,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     fields: dict[str, FieldManifest]
     lexical: LexicalManifest | None
     recall: float
+    latency_ms: float | None = None
     records: dict[str, Any]
     documents: int
     shape: str = ""

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import findling
-from findling import fitting, registry, snapshot, storage, versions
+from findling import fitting, registry, snapshot, storage, tuning, versions
 from findling.catalog import Catalog
 from findling.config import IndexOptions, Settings
 from findling.embeddings import Embeddings, Hashes, hash_halves
@@ -29,6 +28,7 @@ from findling.encoders.base import Encoder
 from findling.errors import NotFound, SnapshotError
 from findling.indexes import measure
 from findling.indexes.base import Index
+from findling.indexes.planner import Targets
 from findling.lexical import Lexical
 from findling.progress import Progress
 from findling.snapshot import (
@@ -41,14 +41,12 @@ from findling.snapshot import (
 )
 from findling.steps import content_hash, picture_keys, texts_of
 from findling.stores.mapped import open_documents
+from findling.tuning import Asked
 
 _PROBES = 16
 _EXACT_UNTIL = 20_000  # documents; up to here brute force answers in about a millisecond
-_QUERIES = 200  # held-out queries an index is measured on
-_EXACT_QUERIES = 20  # brute force misses nothing; these only time it
 _BLOCK = 65_536  # rows moved at a time
 _EVEN = 16_384  # rows digested at a time
-_WINDOW = (4, 12)  # words of a held-out query
 
 
 @dataclass
@@ -103,6 +101,7 @@ def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
             fields={},
             lexical=None,
             recall=settings.index.recall,
+            latency_ms=settings.index.latency_ms,
             records=draft.records,
             documents=draft.count,
             shape=shape_digest(draft),
@@ -156,7 +155,9 @@ def digest_of(draft: Draft) -> str:
 
 def shape_of(settings: Settings, encoders: Mapping[str, Encoder]) -> dict[str, Any]:
     """The settings and encoders that decide what a snapshot makes of its documents."""
+    queries = settings.index.queries and storage.read_bytes(settings.path(settings.index.queries))
     return {
+        "queries": hashlib.sha256(queries).hexdigest() if queries else None,
         "document": msgspec.to_builtins(settings.document),
         "store": settings.store,
         "lexical": msgspec.to_builtins(settings.lexical),
@@ -242,19 +243,8 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str, home: Catalog) -
             task.advance(len(vectors))
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     index = index_class.open(directory)
-    many = _EXACT_QUERIES if kind in ("exact", "flat") else _QUERIES
-    own: NDArray[np.int64] | None = None
-    if options.image:
-        own = measure.sample_rows(len(vectors), many)
-        queries = np.asarray(index.vectors[own], np.float32)
-        said = f"{len(queries)} pictures, each left out of its own answer"
-    else:
-        texts = held_out(draft, name, snapshot.open_rows(paths, name), many=many)
-        queries = encoder.embed_texts(texts, role="query")
-        said = f"{len(queries)} runs of words out of the documents"
-    truth, _ = measure.exact_answers(index.vectors, queries, 10, own)
-    curve = measure.curve(index, queries, truth, 10, index_class.sweep, exclude=own)
-    chosen = measure.choose(curve, draft.settings.index.recall)
+    asked = _asked(draft, paths, name, index, kind)
+    curve, chosen = tuning.measured(index, index_class.sweep, asked, targets_of(draft.settings.index))
     instant = _write_instant(draft, paths, name, index, home) if options.query == "instant" else None
     return FieldManifest(
         encoder=options.encoder,
@@ -266,10 +256,28 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str, home: Catalog) -
         count=len(vectors),
         bytes=sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()),
         recall_at_10=chosen["recall"],
-        queries=said,
+        queries=asked.said,
+        latency_ms=chosen["latency_ms"],
         curve=curve,
         instant=instant,
     )
+
+
+def targets_of(options: IndexOptions) -> Targets:
+    """What an index is measured against."""
+    return Targets(options.recall, options.memory_bytes, options.latency_ms)
+
+
+def _asked(draft: Draft, paths: SnapshotPaths, name: str, index: Index, kind: str) -> Asked:
+    """What a field's index is measured with: people's own queries, if there is a file of them."""
+    settings, encoder = draft.settings, draft.encoders[name]
+    many = tuning.EXACT_QUERIES if kind in ("exact", "flat") else tuning.QUERIES
+    if settings.index.queries and "text" in encoder.spec.modalities:
+        return Asked.of_file(settings.path(settings.index.queries), encoder, many)
+    if settings.vectors[name].image:
+        return Asked.of_rows(index, measure.sample_rows(len(index.vectors), many), "pictures")
+    rows = snapshot.open_rows(paths, name)
+    return Asked.of_texts(_spread(draft, settings.vectors[name].input, rows, many), encoder)
 
 
 def _write_instant(
@@ -368,22 +376,8 @@ def gather(draft: Draft, paths: SnapshotPaths, name: str, aside: Path) -> NDArra
     return vectors[: len(rows)]
 
 
-def held_out(draft: Draft, name: str, rows: NDArray[np.int64] | None, many: int = _QUERIES) -> list[str]:
-    """Up to `many` queries that are no document's text: runs of words out of evenly spread documents.
-
-    `rows` are the documents that have a vector, where not all do.
-    """
-    chance = random.Random(0)  # noqa: S311 - a repeatable sample, no secret
-    windows = []
-    for text in _spread(draft, draft.settings.vectors[name].input, rows, many):
-        words = text.split()
-        width = min(chance.randint(*_WINDOW), max(len(words) - 1, 1))
-        start = chance.randint(0, len(words) - width) if len(words) > width else 0
-        windows.append(" ".join(words[start : start + width]))
-    return windows
-
-
 def _spread(draft: Draft, columns: list[str], rows: NDArray[np.int64] | None, many: int) -> Iterator[str]:
+    """The texts of evenly spread documents; `rows` are those that have a vector, where not all do."""
     there = draft.count if rows is None else len(rows)
     picked = np.linspace(0, there - 1, min(many, there), dtype=np.int64)
     picked = picked if rows is None else rows[picked]

@@ -89,6 +89,8 @@ def test_a_curve_measures_each_setting(tmp_path, hold_out: bool) -> None:
     points = measure.curve(index, queries, truth, 10, [{}, {}], exclude=exclude)
     assert [point["params"] for point in points] == [{}, {}]
     assert all(point["recall"] == 1.0 and point["qps"] > 0 for point in points)
+    for point in points:
+        assert 0 < point["latency_ms"]["p50"] <= point["latency_ms"]["p95"] <= point["latency_ms"]["p99"]
 
 
 def test_the_fastest_that_reaches_the_target_is_chosen_else_the_best() -> None:
@@ -102,6 +104,25 @@ def test_the_fastest_that_reaches_the_target_is_chosen_else_the_best() -> None:
     assert measure.choose(curve, 0.999)["params"] == {"ef": 64}
     with pytest.raises(ValueError, match="empty"):
         measure.choose([], 0.9)
+
+
+def test_a_latency_is_kept_to_where_the_recall_allows_it() -> None:
+    curve = [
+        {"params": {"ef": ef}, "recall": recall, "qps": qps, "latency_ms": {"p95": p95}}
+        for ef, recall, qps, p95 in [(16, 0.9, 900.0, 1.0), (32, 0.96, 500.0, 4.0), (64, 0.98, 400.0, 3.0)]
+    ]
+    assert measure.choose(curve, 0.95)["params"] == {"ef": 32}
+    assert measure.choose(curve, 0.95, 3.5)["params"] == {"ef": 64}
+    assert measure.choose(curve, 0.95, 0.5)["params"] == {"ef": 32}, "recall comes first"
+    assert measure.nearest(curve, 0.95, 2.0) == "recall@10 0.960 in 4 ms, or 0.900 in 1 ms"
+    assert measure.nearest(curve, 0.99, None) == "recall@10 0.980 in 3 ms"
+
+
+def test_rows_that_may_not_be_found_are_no_answer() -> None:
+    among = np.arange(0, len(VECTORS), 3)
+    rows, _ = measure.exact_answers(VECTORS, QUERIES, 10, among=among)
+    for row, query in zip(rows.tolist(), QUERIES, strict=True):
+        assert row == (3 * np.array(brute(VECTORS[::3], query, 10))).tolist()
 
 
 def test_a_block_is_never_too_small() -> None:

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from findling.indexes.base import Index, Params, Rows, Vectors
+from findling.indexes.base import Params, Rows, Searchable, Vectors
 from findling.indexes.scan import Stored, scan
 
 
@@ -28,17 +29,18 @@ def sample_rows(count: int, wanted: int, seed: int = 0) -> Rows:
 
 
 def exact_answers(
-    vectors: Stored, queries: Vectors, k: int, exclude: Rows | None = None
+    vectors: Stored, queries: Vectors, k: int, exclude: Rows | None = None, among: Rows | None = None
 ) -> tuple[Rows, Vectors]:
     """The exact best k rows for each of (q, dim) queries: rows (q, k) and scores (q, k), best first.
 
     Reads `vectors` (n, dim) block by block. `exclude` (q,) names one row for each query that is no answer
-    to it, -1 for none. Where fewer than k exist, rows end in -1 and scores in -inf.
+    to it, -1 for none; `among`, ascending, are the rows that may be, where not all may. Where fewer than k
+    exist, rows end in -1 and scores in -inf.
     """
     queries = np.ascontiguousarray(queries, dtype=np.float32)
     if exclude is None:
-        return scan(vectors, queries, k)
-    return without(*scan(vectors, queries, k + 1), exclude)
+        return scan(vectors, queries, k, among)
+    return without(*scan(vectors, queries, k + 1, among), exclude)
 
 
 def without(rows: Rows, scores: Vectors, exclude: Rows) -> tuple[Rows, Vectors]:
@@ -72,7 +74,7 @@ def recall_by_score(found_scores: Vectors, exact_scores: Vectors, tolerance: flo
 
 
 def curve(
-    index: Index,
+    index: Searchable,
     queries: Vectors,
     truth: Rows,
     k: int,
@@ -80,31 +82,62 @@ def curve(
     *,
     exclude: Rows | None = None,
 ) -> list[dict[str, Any]]:
-    """Recall@k and queries a second for each setting of the search parameters, one query at a time.
+    """Recall@k, queries a second and latency for each setting of the search parameters, one query at a time.
 
     `truth` (q, k) are the exact rows, from `exact_answers` with the same `exclude`. Returns
-    `{"params", "recall", "qps"}` in the order of `settings`.
+    `{"params", "recall", "qps", "latency_ms": {"p50", "p95", "p99"}}` in the order of `settings`.
     """
     points = []
     for params in settings:
         index.search(queries[:1], k, params)
-        wanted, started = k if exclude is None else k + 1, time.perf_counter()
-        found = [index.search(query[None], wanted, params) for query in queries]
-        seconds = time.perf_counter() - started
+        wanted, found = k if exclude is None else k + 1, []
+        laps = [time.perf_counter()]
+        for query in queries:
+            found.append(index.search(query[None], wanted, params))
+            laps.append(time.perf_counter())
         rows = np.concatenate([rows for rows, _ in found])
         if exclude is not None:
             rows, _ = without(rows, np.concatenate([scores for _, scores in found]), exclude)
-        qps = len(queries) / max(seconds, 1e-9)
         points.append(
-            {"params": dict(params), "recall": round(recall_at_k(rows, truth), 6), "qps": round(qps, 1)}
+            {
+                "params": dict(params),
+                "recall": round(recall_at_k(rows, truth), 6),
+                "qps": round(len(queries) / max(laps[-1] - laps[0], 1e-9), 1),
+                "latency_ms": _percentiles(np.diff(laps) * 1000),
+            }
         )
     return points
 
 
-def choose(points: Sequence[Mapping[str, Any]], target: float) -> dict[str, Any]:
-    """The fastest point of a curve whose recall reaches the target, else the one of highest recall."""
+def choose(
+    points: Sequence[Mapping[str, Any]], target: float, latency_ms: float | None = None
+) -> dict[str, Any]:
+    """The fastest point of a curve whose recall reaches the target, else the one of highest recall.
+
+    With `latency_ms`, points that 95% of the queries keep to that come first, if any reaches the target.
+    """
     if not points:
         raise ValueError("an empty curve has nothing to choose from")
     good = [point for point in points if point["recall"] >= target]
+    if latency_ms is not None:
+        good = [point for point in good if point["latency_ms"]["p95"] <= latency_ms] or good
     best = max(good, key=lambda p: p["qps"]) if good else max(points, key=lambda p: (p["recall"], p["qps"]))
     return dict(best)
+
+
+def nearest(points: Sequence[Mapping[str, Any]], target: float, latency_ms: float | None) -> str:
+    """In words what a curve that misses its targets comes nearest to."""
+    best = choose(points, target)
+    told = f"recall@10 {best['recall']:.3f} in {best['latency_ms']['p95']:.3g} ms"
+    quick = [point for point in points if latency_ms is not None and point["latency_ms"]["p95"] <= latency_ms]
+    if not quick or best in quick:
+        return told
+    good = max(quick, key=lambda point: point["recall"])
+    return f"{told}, or {good['recall']:.3f} in {good['latency_ms']['p95']:.3g} ms"
+
+
+def _percentiles(milliseconds: NDArray[np.float64]) -> dict[str, float]:
+    if not len(milliseconds):
+        return dict.fromkeys(("p50", "p95", "p99"), 0.0)
+    found = np.percentile(milliseconds, [50, 95, 99], method="inverted_cdf")
+    return {name: round(float(value), 4) for name, value in zip(("p50", "p95", "p99"), found, strict=True)}

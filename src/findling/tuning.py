@@ -1,0 +1,96 @@
+"""How an index is measured against its targets: what it is asked, and which search parameters are chosen."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from findling import storage
+from findling.encoders.base import Encoder
+from findling.errors import ConfigError
+from findling.indexes import measure
+from findling.indexes.base import Params, Rows, Searchable, Vectors
+from findling.indexes.planner import Targets
+
+QUERIES = 200  # that an index is measured on
+EXACT_QUERIES = 20  # brute force misses nothing; these only time it
+K = 10
+_WINDOW = (4, 12)  # words of a held-out query
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries (q, dim) float32, where they come from, and which row each is itself, if it is one (q,)."""
+
+    vectors: Vectors
+    said: str
+    own: Rows | None = None
+
+    @classmethod
+    def of_file(cls, url: str, encoder: Encoder, many: int = QUERIES) -> Asked:
+        """Up to `many` queries of a file, evenly spread over it; raises ConfigError."""
+        texts = read_queries(url)
+        picked = [texts[at] for at in np.linspace(0, len(texts) - 1, min(many, len(texts)), dtype=np.int64)]
+        of = f"{len(picked):,}" if len(picked) == len(texts) else f"{len(picked):,} of {len(texts):,}"
+        return cls(encoder.embed_texts(picked, role="query"), f"{of} queries of {url.rpartition('/')[2]}")
+
+    @classmethod
+    def of_texts(cls, texts: Iterable[str], encoder: Encoder) -> Asked:
+        """A run of words out of each text, so that no query is a document's text."""
+        chance = random.Random(0)  # noqa: S311 - a repeatable sample, no secret
+        windows = []
+        for text in texts:
+            words = text.split()
+            width = min(chance.randint(*_WINDOW), max(len(words) - 1, 1))
+            start = chance.randint(0, len(words) - width) if len(words) > width else 0
+            windows.append(" ".join(words[start : start + width]))
+        said = f"{len(windows)} runs of words out of the documents"
+        return cls(encoder.embed_texts(windows, role="query"), said)
+
+    @classmethod
+    def of_rows(cls, index: Searchable, rows: Rows, what: str) -> Asked:
+        """Rows of the index itself."""
+        vectors = np.asarray(index.vectors[rows], np.float32)
+        return cls(vectors, f"{len(rows)} {what}, each left out of its own answer", rows)
+
+
+def read_queries(url: str) -> list[str]:
+    """The queries of a file, one a line or JSON lines with `q` (or `text`); raises ConfigError."""
+    try:
+        lines = storage.read_bytes(url).decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{url} is not UTF-8", todo="write a query a line, in UTF-8") from None
+    found = [_query(url, number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ConfigError(f"{url} holds no queries", todo="write one a line")
+    return found
+
+
+def _query(url: str, number: int, line: str) -> str:
+    if not line.startswith("{"):
+        return line
+    try:
+        table = json.loads(line)
+        text = table["q"] if "q" in table else table["text"]
+    except (ValueError, LookupError, RecursionError):
+        text = None
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"{url}, line {number}: no query", todo='write a query a line, or {"q": "…"}')
+    return text
+
+
+def measured(
+    index: Searchable, sweep: Sequence[Params], asked: Asked, targets: Targets, among: Rows | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The curve over a sweep of search parameters, and its point that suits the targets best.
+
+    `among` are the rows that may be found, ascending, where not all may.
+    """
+    truth, _ = measure.exact_answers(index.vectors, asked.vectors, K, asked.own, among)
+    curve = measure.curve(index, asked.vectors, truth, K, sweep, exclude=asked.own)
+    return curve, measure.choose(curve, targets.recall, targets.latency_ms)

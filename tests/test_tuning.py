@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batch import built, collection, some_rows
+from findling import config, tuning
+from findling.catalog import Catalog
+from findling.errors import ConfigError, FindlingError, SnapshotError
+from findling.snapshot import Manifest
+
+GRAPH = """
+[index]
+kind = "graph"
+"""
+
+
+def manifest_of(file: Path) -> Manifest:
+    catalog = Catalog.of(config.load(file, environ={}))
+    return catalog.manifest(catalog.ids()[-1])
+
+
+def test_a_build_measures_with_the_queries_of_a_file_and_says_so(tmp_path: Path) -> None:
+    file = collection(tmp_path, some_rows(300), more=GRAPH)
+    built(file)
+    field = manifest_of(file).fields["text"]
+    assert field.queries == "200 runs of words out of the documents"
+    asked = tmp_path / "asked.txt"
+    asked.write_text("whale storm\n\n" + '{"q": "a letter from the war"}\n')
+    file.write_text(file.read_text() + 'queries = "asked.txt"\n')
+    report = built(file)
+    field = manifest_of(file).fields["text"]
+    assert field.queries == "2 queries of asked.txt"
+    assert len(field.curve) > 5
+    assert all(point["latency_ms"]["p95"] > 0 for point in field.curve)
+    assert field.latency_ms in [point["latency_ms"] for point in field.curve]
+    asked.write_text("iron glass king\n")
+    assert built(file).snapshot != report.snapshot, "other queries are measured anew"
+    assert built(file).embedded["text"]["new"] == 0
+
+
+def test_more_queries_than_needed_are_sampled(tmp_path: Path) -> None:
+    asked = "".join(f"query {n}\n" for n in range(1000))
+    file = collection(tmp_path, some_rows(60), more=GRAPH + 'queries = "asked.txt"\n')
+    (tmp_path / "asked.txt").write_text(asked)
+    built(file)
+    assert manifest_of(file).fields["text"].queries == "200 of 1,000 queries of asked.txt"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "holds no queries"),
+        (b'fine\n{"id": 3}\n', "line 2: no query"),
+        (b'{"q": 3}', "line 1: no query"),
+        (b"{", "line 1: no query"),
+        (b"\xff", "is not UTF-8"),
+        (None, "it is not there"),
+    ],
+)
+def test_a_wrong_file_of_queries_is_told_before_any_work(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    file = collection(tmp_path, more='[index]\nqueries = "asked.txt"\n')
+    if content is not None:
+        (tmp_path / "asked.txt").write_bytes(content)
+    with pytest.raises(FindlingError, match=told):
+        built(file)
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_layout_of_load_is_read_too(tmp_path: Path) -> None:
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"_id": "1", "text": "whales"}\n')
+    assert tuning.read_queries(str(asked)) == ["whales"]
+
+
+def test_a_latency_that_cannot_be_kept_is_not_published(tmp_path: Path) -> None:
+    file = collection(tmp_path, some_rows(300), more=GRAPH + "latency_ms = 0.000001\n")
+    with pytest.raises(SnapshotError, match=r"not published: 95% of the searches of 'text'.*the nearest: "):
+        built(file)
+    file.write_text(file.read_text().replace("0.000001", "10000"))
+    assert built(file).published
+    assert manifest_of(file).latency_ms == 10000
+
+
+def test_a_latency_is_above_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"index\.latency_ms"):
+        config.convert({"latency_ms": 0}, config.IndexOptions, "index")
