@@ -10,8 +10,8 @@ from pathlib import Path
 
 from findling import config, snapshot, storage
 from findling.errors import NotFound, SnapshotError, StorageError
-from findling.indexes import measure
-from findling.snapshot import MANIFEST, Manifest
+from findling.indexes import measure, milvus_collection
+from findling.snapshot import MANIFEST, Manifest, SnapshotPaths
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,9 @@ class Catalog:
                     f"{field.latency_ms['p95']:.3g} ms, over the target {manifest.latency_ms:g}",
                     todo=f"change index.latency_ms or index.recall; the nearest: {near}",
                 )
+        paths = SnapshotPaths(self.local(identity))
+        for name in manifest.fields:
+            milvus_collection.follow((paths.base(manifest) or paths).field(name), self.collection, name)
         storage.write_bytes(storage.join(self.root, "CURRENT"), f"{identity}\n".encode())
         return manifest
 
@@ -142,6 +145,9 @@ class Catalog:
         staying |= {base for identity in staying if (base := self._base_of(identity))}
         going = [identity for identity in ids if identity not in staying]
         for identity in going:
+            for about in self._held_by_milvus(identity):
+                milvus_collection.drop(about)
+        for identity in going:
             # Without its manifest a snapshot is no longer one, whatever interrupts the rest.
             storage.remove(storage.join(self.path(identity), MANIFEST))
             storage.remove(self.path(identity))
@@ -154,6 +160,17 @@ class Catalog:
             base = self.manifest(identity).base
             return base.id if base else None
         return None
+
+    def _held_by_milvus(self, identity: str) -> list[milvus_collection.About]:
+        """The collections that a snapshot alone has in Milvus."""
+        below = storage.join(self.path(identity), "vectors")
+        with contextlib.suppress(SnapshotError):
+            fields = self.manifest(identity).fields
+            files = [storage.join(below, name, milvus_collection.ABOUT) for name in fields]
+            return [
+                milvus_collection.told(storage.read_bytes(file)) for file in files if storage.exists(file)
+            ]
+        return []
 
     def sweep(self) -> None:
         """Remove what killed builds left aside; what a running one writes stays."""

@@ -26,6 +26,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 FILE = "findling.toml"
+MILVUS_TOKEN = "FINDLING_MILVUS_TOKEN"  # noqa: S105 - the variable's name
 PACKED_MODELS = "share/findling/models"  # below the prefix of a packed environment
 LEXICAL = "lexical"
 _LEAST_MEMORY = 128_000_000
@@ -267,6 +268,11 @@ def user_cache(environ: Mapping[str, str] | None = None) -> Path:
     """The user's cache directory for findling (XDG base directory specification)."""
     environ = os.environ if environ is None else environ
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "findling"
+
+
+def milvus_token(environ: Mapping[str, str] | None = None) -> str:
+    """What Milvus knows its caller by; empty where nothing is set."""
+    return (os.environ if environ is None else environ).get(MILVUS_TOKEN, "")
 
 
 def bytes_of(text: str, at: str) -> int:

@@ -44,6 +44,7 @@ BACKENDS: dict[tuple[str, str], Entry] = {
     ("index", "compact"): Entry("findling.indexes.faiss:Compact"),
     ("index", "flat"): Entry("findling.indexes.faiss:Flat"),
     ("index", "annoy"): Entry("findling.indexes.annoy:Annoy", "annoy"),
+    ("index", "milvus"): Entry("findling.indexes.milvus:Milvus", "milvus"),
     ("index", "gpu"): Entry("findling.indexes.gpu:Gpu", "gpu"),
     ("index", "gpu-lists"): Entry("findling.indexes.gpu:GpuLists", "gpu"),
     ("store", "arrow"): Entry("findling.stores.arrow:ArrowStore"),

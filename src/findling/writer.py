@@ -26,7 +26,7 @@ from findling.config import IndexOptions, Settings
 from findling.embeddings import Embeddings, Hashes, hash_halves
 from findling.encoders.base import Encoder
 from findling.errors import NotFound, SnapshotError
-from findling.indexes import measure
+from findling.indexes import measure, milvus_collection
 from findling.indexes.base import Index
 from findling.indexes.planner import Targets
 from findling.lexical import Lexical
@@ -111,7 +111,7 @@ def write(draft: Draft, home: Catalog, digest: str) -> Manifest:
         write_documents(draft, paths)
         np.save(paths.versions, versions.of(draft.documents(), draft.pictures(), settings.base))
         lexical = _write_lexical(draft, paths)
-        fields = {name: _write_field(draft, paths, name, home) for name in draft.encoders}
+        fields = {name: _write_field(draft, paths, name, home, identity) for name in draft.encoders}
         snapshot.write_probes(paths, list(_probes(paths, fields)))
         return snapshot.seal(aside, msgspec.structs.replace(manifest, fields=fields, lexical=lexical))
 
@@ -226,7 +226,9 @@ def lexical_texts(
         advance(batch.num_rows)
 
 
-def _write_field(draft: Draft, paths: SnapshotPaths, name: str, home: Catalog) -> FieldManifest:
+def _write_field(
+    draft: Draft, paths: SnapshotPaths, name: str, home: Catalog, identity: str
+) -> FieldManifest:
     """Gather a field's vectors, index them, and measure what the index finds."""
     options, encoder = draft.settings.vectors[name], draft.encoders[name]
     directory = paths.field(name)
@@ -238,6 +240,8 @@ def _write_field(draft: Draft, paths: SnapshotPaths, name: str, home: Catalog) -
         kind = choose_kind(draft.settings.index, len(vectors))
         index_class = registry.load("index", kind)
         params = dict(draft.settings.index.params)
+        if kind == "milvus":  # which keeps no vectors in the snapshot
+            params = milvus_collection.named(params, draft.settings.base, (home.collection, name, identity))
         with draft.progress.task(f"index {name}", len(vectors), "vectors") as task:
             index_class.build(vectors, directory, params)
             task.advance(len(vectors))

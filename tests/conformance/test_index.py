@@ -34,6 +34,8 @@ if importlib.util.find_spec("annoy"):  # it wants a compiler, which not every ma
 if importlib.util.find_spec("torch"):  # on the processor where there is no GPU
     KINDS.append(Kind("gpu", {}, [{}], 1.0))
     KINDS.append(Kind("gpu-lists", {"lists": 64}, [{}, {"probes": 4}], 0.95))
+if importlib.util.find_spec("pymilvus") and importlib.util.find_spec("milvus_lite"):
+    KINDS.append(Kind("milvus", {}, [{}, {"ef": 32}], 0.95))
 DIM, COUNT = 32, 12_000
 
 
@@ -49,7 +51,9 @@ QUERIES = clustered(60, seed=2).astype(np.float32)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name, scope="module")
-def kind(request: pytest.FixtureRequest) -> Kind:
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kind:
+    if request.param.name == "milvus":
+        return request.param._replace(build={"uri": str(tmp_path_factory.mktemp("lite") / "milvus.db")})
     if request.param.name.startswith("gpu"):
         import torch
 
