@@ -1,4 +1,4 @@
-"""The template for AWS: what the linter of CloudFormation says, and what a build there may do."""
+"""For AWS: what the linter of CloudFormation says, what a build may do there, and what workers run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from findling.pack import docker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEMPLATE = REPOSITORY / "deploy" / "aws" / "findling.yaml"
+DOCKERFILE = TEMPLATE.parent / "emr-7.Dockerfile"
 pytestmark = pytest.mark.needs("cfnlint")
 
 
@@ -81,8 +82,43 @@ def test_the_guide_names_every_parameter_and_output_as_it_is(template: dict[str,
     assert all(f"`{name}`" in page for name in template["Outputs"])
 
 
+def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """The stages of EMR's Dockerfile by name: what each starts from, and its instructions, lines joined."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    for line in filter(str.strip, text.splitlines()):
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            found[name] = (base, [])
+        elif found:
+            found[name][1].append((word, rest))
+    return found
+
+
+def test_what_workers_run_is_made_on_their_system_by_the_python_that_packs() -> None:
+    base, steps = stages()["made"]
+    assert base == "public.ecr.aws/amazonlinux/amazonlinux:2023", "what EMR 7 runs on"
+    assert ("ARG", "PYTHON") in steps, "no version but the one that is asked for"
+    assert any(word == "RUN" and "uv venv" in rest and "--python ${PYTHON}" in rest for word, rest in steps)
+    assert ("COPY", "site /opt/findling/lib/python${PYTHON}/site-packages") in steps
+    installs = [rest for word, rest in steps if word == "RUN" and "pip install --python" in rest]
+    assert all("--no-deps --requirement requirements.txt" in rest for rest in installs)
+    assert installs
+
+
+def test_a_custom_image_is_amazons_with_our_python_and_its_own_user() -> None:
+    base, steps = stages()["image"]
+    assert base == "public.ecr.aws/emr-serverless/spark/${RELEASE}:latest"
+    assert [rest for word, rest in steps if word == "USER"][-1] == "hadoop:hadoop", "as Amazon asks"
+    assert not {"ENTRYPOINT", "CMD"} & {word for word, _ in steps}, "Amazon's own starts the workers"
+    (copied,) = [rest for word, rest in steps if word == "COPY"]
+    (told,) = [rest for word, rest in steps if word == "ENV"]
+    python = f"{copied.split()[-1]}/bin/python"
+    assert set(told.split()) == {f"PYSPARK_PYTHON={python}", f"PYSPARK_DRIVER_PYTHON={python}"}
+
+
 def test_an_image_is_made_for_the_release_that_the_application_runs(template: dict[str, Any]) -> None:
     release = template["Parameters"]["ReleaseLabel"]["Default"]
-    steps = (TEMPLATE.parent / "emr-7.Dockerfile").read_text()
-    assert f"ARG RELEASE={release}\n" in steps
+    assert f"ARG RELEASE={release}\n" in DOCKERFILE.read_text()
     assert release == docker.RELEASE
