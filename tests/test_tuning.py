@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from batch import built, collection, some_rows
 from findling import config, tuning
 from findling.catalog import Catalog
 from findling.errors import ConfigError, FindlingError, SnapshotError
+from findling.indexes.planner import Candidate, Targets
+from findling.progress import Silent
 from findling.snapshot import Manifest
+from findling.tuning import Asked
 
 GRAPH = """
 [index]
@@ -83,6 +87,28 @@ def test_a_latency_that_cannot_be_kept_is_not_published(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("0.000001", "10000"))
     assert built(file).published
     assert manifest_of(file).latency_ms == 10000
+
+
+def test_another_index_is_tried_where_the_first_misses(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(30_000, 16)).astype(np.float16)
+    asked = Asked(np.random.default_rng(1).normal(size=(20, 16)).astype(np.float32), "chance")
+    poor = {"M": 2, "ef_construction": 1, "threads": 1}
+    plan = [Candidate("graph", poor), Candidate("flat"), Candidate("graph")]
+
+    def build(recall: float, latency_ms: float | None = None, plan: list[Candidate] = plan) -> tuning.Built:
+        targets, path = Targets(recall, 10**9, latency_ms), tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        path.mkdir()
+        (path / "rows.npy").touch()
+        return tuning.build(vectors, path, plan, lambda *_: asked, targets, "text", Silent())
+
+    built = build(1.0)
+    assert (built.candidate, built.chosen["recall"]) == (plan[1], 1.0)
+    assert {file.name for file in (tmp_path / "0").iterdir()} == {"rows.npy", "vectors.faiss"}
+    assert build(0.01).candidate == plan[0]
+    assert build(1.0, 1e-9, plan[:2]).candidate == plan[1], "a missed latency is nearer than a missed recall"
+    worse = build(1.0, 1e-9, [plan[1], plan[0]])
+    assert worse.candidate == plan[1], "what came nearest is built again"
+    assert {file.name for file in (tmp_path / "3").iterdir()} == {"rows.npy", "vectors.faiss"}
 
 
 def test_a_latency_is_above_nothing() -> None:

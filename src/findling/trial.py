@@ -106,7 +106,10 @@ def run(
 
 def _as_large(settings: Settings, documents: float) -> Settings:
     """The settings with the kind of index that so many documents get, however few the trial has."""
-    kind = writer.choose_kind(settings.index, round(documents))
+    encoders = build.open_encoders(settings)
+    if not encoders:
+        return settings
+    kind = writer.plan_index(settings, encoders, next(iter(encoders)), round(documents))[0].kind
     return msgspec.structs.replace(settings, index=msgspec.structs.replace(settings.index, kind=kind))
 
 

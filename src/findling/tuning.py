@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from findling import storage
+from findling import registry, storage
 from findling.encoders.base import Encoder
 from findling.errors import ConfigError
 from findling.indexes import measure
-from findling.indexes.base import Params, Rows, Searchable, Vectors
-from findling.indexes.planner import Targets
+from findling.indexes.base import Index, Params, Rows, Searchable, Vectors
+from findling.indexes.planner import Candidate, Targets
+from findling.progress import Progress
 
 QUERIES = 200  # that an index is measured on
 EXACT_QUERIES = 20  # brute force misses nothing; these only time it
@@ -82,6 +85,55 @@ def _query(url: str, number: int, line: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"{url}, line {number}: no query", todo='write a query a line, or {"q": "…"}')
     return text
+
+
+@dataclass(frozen=True)
+class Built:
+    """An index as built, with what it was asked and how it did."""
+
+    candidate: Candidate
+    index: Index
+    asked: Asked
+    curve: list[dict[str, Any]]
+    chosen: dict[str, Any]
+
+
+def build(
+    vectors: NDArray[np.floating[Any]],
+    path: Path,
+    plan: Sequence[Candidate],
+    ask: Callable[[str, Index], Asked],
+    targets: Targets,
+    name: str,
+    progress: Progress,
+) -> Built:
+    """The first index of a plan that meets the targets, else the one that comes nearest.
+
+    It is built in the directory `path`, where what was there before stays. `ask` gives a kind its queries.
+    """
+    before = {*path.iterdir()}
+
+    def tried(candidate: Candidate) -> Built:
+        for file in {*path.iterdir()} - before:
+            file.unlink()
+        kind = registry.load("index", candidate.kind)
+        with progress.task(f"index {name}", len(vectors), "vectors") as task:
+            kind.build(vectors, path, dict(candidate.params))
+            task.advance(len(vectors))
+        index: Index = kind.open(path)
+        asked = ask(candidate.kind, index)
+        return Built(candidate, index, asked, *measured(index, kind.sweep, asked, targets))
+
+    missed: list[Built] = []
+    for candidate in plan:
+        built = tried(candidate)
+        if targets.met_by(built.chosen):
+            return built
+        missed.append(built)
+        near = measure.nearest(built.curve, targets.recall, targets.latency_ms)
+        progress.say(f"{name}: {candidate} misses a target; the nearest: {near}")
+    best = max(missed, key=lambda built: targets.nearness(built.chosen))
+    return best if best is missed[-1] else tried(best.candidate)
 
 
 def measured(

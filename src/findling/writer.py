@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import hashlib
@@ -26,9 +27,9 @@ from findling.config import IndexOptions, Settings
 from findling.embeddings import Embeddings, Hashes, hash_halves
 from findling.encoders.base import Encoder
 from findling.errors import NotFound, SnapshotError
-from findling.indexes import measure, milvus_collection
+from findling.indexes import measure, milvus_collection, planner
 from findling.indexes.base import Index
-from findling.indexes.planner import Targets
+from findling.indexes.planner import Candidate, Targets
 from findling.lexical import Lexical
 from findling.progress import Progress
 from findling.snapshot import (
@@ -44,7 +45,6 @@ from findling.stores.mapped import open_documents
 from findling.tuning import Asked
 
 _PROBES = 16
-_EXACT_UNTIL = 20_000  # documents; up to here brute force answers in about a millisecond
 _BLOCK = 65_536  # rows moved at a time
 _EVEN = 16_384  # rows digested at a time
 
@@ -129,12 +129,19 @@ def same_as(draft: Draft, home: Catalog, digest: str) -> Manifest | None:
     return None
 
 
-def choose_kind(options: IndexOptions, count: int) -> str:
-    """The index that suits so many vectors, where the configuration leaves it open."""
+def plan_index(settings: Settings, encoders: Mapping[str, Encoder], name: str, count: int) -> list[Candidate]:
+    """The indexes to try for so many vectors of a field, the likeliest first.
+
+    Fields share the memory by their dimensions. Raises ConfigError where nothing fits; a kind by name does.
+    """
+    options, dim = settings.index, encoders[name].spec.dim
     if options.kind != "auto":
         registry.find("index", options.kind)
-        return options.kind
-    return "flat" if count <= _EXACT_UNTIL else "graph"
+        size = planner.resident(options.kind, count, dim, options.params)
+        return [Candidate(options.kind, options.params, size)]
+    share = options.memory_bytes * dim // sum(encoder.spec.dim for encoder in encoders.values())
+    targets = dataclasses.replace(targets_of(options), memory=share)
+    return planner.candidates(count, dim, targets, options.params)
 
 
 def shape_digest(draft: Draft) -> str:
@@ -237,32 +244,35 @@ def _write_field(
     with tempfile.TemporaryDirectory(dir=draft.workspace, prefix="gather-") as aside:
         vectors = gather(draft, paths, name, Path(aside) / "vectors.npy")
         storage.check_room(directory, vectors.nbytes)
-        kind = choose_kind(draft.settings.index, len(vectors))
-        index_class = registry.load("index", kind)
-        params = dict(draft.settings.index.params)
-        if kind == "milvus":  # which keeps no vectors in the snapshot
-            params = milvus_collection.named(params, draft.settings.base, (home.collection, name, identity))
-        with draft.progress.task(f"index {name}", len(vectors), "vectors") as task:
-            index_class.build(vectors, directory, params)
-            task.advance(len(vectors))
+        plan = plan_index(draft.settings, draft.encoders, name, len(vectors))
+        if plan[0].kind == "milvus":  # which keeps no vectors in the snapshot
+            known = (home.collection, name, identity)
+            params = milvus_collection.named(dict(plan[0].params), draft.settings.base, known)
+            plan = [dataclasses.replace(plan[0], params=params)]
+        built = tuning.build(
+            vectors,
+            directory,
+            plan,
+            functools.partial(_asked, draft, paths, name),
+            targets_of(draft.settings.index),
+            name,
+            draft.progress,
+        )
     draft.seconds[f"index {name}"] = time.perf_counter() - started
-    index = index_class.open(directory)
-    asked = _asked(draft, paths, name, index, kind)
-    curve, chosen = tuning.measured(index, index_class.sweep, asked, targets_of(draft.settings.index))
-    instant = _write_instant(draft, paths, name, index, home) if options.query == "instant" else None
+    instant = _write_instant(draft, paths, name, built.index, home) if options.query == "instant" else None
     return FieldManifest(
         encoder=options.encoder,
         options=options.options,
         spec=encoder.spec,
-        kind=kind,
-        params=params,
-        search=dict(chosen["params"]),
+        kind=built.candidate.kind,
+        params=dict(built.candidate.params),
+        search=dict(built.chosen["params"]),
         count=len(vectors),
         bytes=sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()),
-        recall_at_10=chosen["recall"],
-        queries=asked.said,
-        latency_ms=chosen["latency_ms"],
-        curve=curve,
+        recall_at_10=built.chosen["recall"],
+        queries=built.asked.said,
+        latency_ms=built.chosen["latency_ms"],
+        curve=built.curve,
         instant=instant,
     )
 
@@ -272,7 +282,7 @@ def targets_of(options: IndexOptions) -> Targets:
     return Targets(options.recall, options.memory_bytes, options.latency_ms)
 
 
-def _asked(draft: Draft, paths: SnapshotPaths, name: str, index: Index, kind: str) -> Asked:
+def _asked(draft: Draft, paths: SnapshotPaths, name: str, kind: str, index: Index) -> Asked:
     """What a field's index is measured with: people's own queries, if there is a file of them."""
     settings, encoder = draft.settings, draft.encoders[name]
     many = tuning.EXACT_QUERIES if kind in ("exact", "flat") else tuning.QUERIES

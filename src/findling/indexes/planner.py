@@ -34,6 +34,10 @@ class Targets:
         fast = self.latency_ms is None or point["latency_ms"]["p95"] <= self.latency_ms
         return bool(point["recall"] >= self.recall) and fast
 
+    def nearness(self, point: Mapping[str, Any]) -> tuple[float, float]:
+        """The higher, the nearer a measured point comes: recall first, as wrong answers help nobody."""
+        return min(point["recall"], self.recall), -point["latency_ms"]["p95"]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -42,6 +46,10 @@ class Candidate:
     kind: str
     params: Mapping[str, Any] = field(default_factory=dict)
     bytes: int = 0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name} {value}" for name, value in self.params.items())
+        return f"{self.kind} ({told})" if told else self.kind
 
 
 _FLAT: tuple[str, Mapping[str, Any]] = ("flat", {})
