@@ -11,15 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _bench import arguments, installed, report, run_alternating
+from _services import findling, free_port, started, until_answered
 from _titles import read_titles, title_vectors
 from findling import config, load
 from findling.catalog import Catalog
@@ -38,7 +34,6 @@ from findling.indexes import measure
 
 K, TREES, RECALL = 10, 100, 0.95
 CORES = len(os.sched_getaffinity(0))
-HERE = Path(__file__).resolve().parent
 CONFIG = """
 collection = "titles"
 [source]
@@ -66,7 +61,7 @@ def build(home: Path, titles: list[str]) -> float:
         writer.writerow(["row", "title"])
         writer.writerows(enumerate(titles))
     (home / "findling.toml").write_text(CONFIG, encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("findling")), "build", "-c", str(home)]
+    command = findling("build", "-c", str(home))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     manifest = Catalog.of(load_settings(home / "findling.toml"))
     return manifest.manifest(manifest.current() or "").fields["text"].recall_at_10
@@ -108,52 +103,17 @@ def search_k_for(index: Any, vectors: NDArray[np.float32], queries: NDArray[np.f
 @contextlib.contextmanager
 def running(command: list[str], port: int, path: str, environment: dict[str, str]) -> Iterator[str]:
     """A server of our own, answering; ended with the block."""
-    process = subprocess.Popen(
-        command,
-        cwd=HERE,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     base = f"http://127.0.0.1:{port}"
-    try:
-        _until_answered(base + path, process)
+    with started(command, environment) as process:
+        until_answered(base + path, process)
         yield base
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _until_answered(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            sys.exit(f"{url}: the server ended with {process.returncode}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.1)
-    sys.exit(f"{url}: no answer")
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def ours(home: Path, workers: int) -> contextlib.AbstractContextManager[str]:
     """findling serve."""
     port = free_port()
     words = ["serve", "-c", str(home), "--port", str(port), "--workers", str(workers)]
-    return running([str(Path(sys.executable).with_name("findling")), *words], port, "/readyz", {})
+    return running(findling(*words), port, "/readyz", {})
 
 
 def seed(
