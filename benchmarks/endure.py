@@ -179,13 +179,8 @@ def swaps(home: Path, queries: list[str], editions: dict[str, str], count: int) 
                     time.sleep(2)  # until every worker has moved
                     memory[f"after {turn}"] = round(resident(workers(process.pid)) / 1e6, 1)
         seconds = time.perf_counter() - started_at
-        gone = sum(
-            "(deleted)" in line and "snapshots" in line
-            for worker in workers(process.pid)
-            for line in Path(f"/proc/{worker}/maps").read_text().splitlines()
-        )
     rate = round(crowd.right / seconds, 1)
-    return {"swaps": count, **crowd.counts(), "MB": memory, "files of none": gone, "right/s": rate}
+    return {"swaps": count, **crowd.counts(), "MB": memory, "right/s": rate}
 
 
 def killed_workers(home: Path, queries: list[str], editions: dict[str, str], count: int) -> dict[str, Any]:

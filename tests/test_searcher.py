@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +276,17 @@ def test_a_broken_encoder_leaves_the_words(
     assert ids(answer)[0] == "moby"
     with pytest.raises(FindlingError, match="weights are gone"):
         searcher.search(Query(q="white whale", mode="semantic"))
+
+
+def test_a_snapshot_that_nobody_asks_any_more_is_gone_at_once(settings: config.Settings) -> None:
+    searcher = opened(settings)
+    searcher.search(Query(q="whale", where="year > 1900", facets=["authors"], highlight=True))
+    held = [
+        weakref.ref(part) for part in (searcher, searcher.store, searcher.lexical, searcher.fields["text"])
+    ]
+    gc.disable()  # which would find it later, when much has been allocated
+    try:
+        del searcher
+        assert [part() for part in held] == [None] * 4
+    finally:
+        gc.enable()

@@ -18,8 +18,8 @@ import re
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,10 +60,12 @@ class Lexical:
         self._is_whole = self._searcher.num_segments <= 1
         self._analyzer = analyzer(self.language)
         self._content = analyzer(self.language, stop_words=False)
-        self._known = lru_cache(65_536)(self._is_known)
-        self._marked = lru_cache(64)(self._marked_terms)
-        self._terms = lru_cache(65_536)(self._analyzer.analyze)
         self._fields = [(_field(at), weight) for at, weight in enumerate(self.weights.values())]
+        # None of them knows the index itself, which in a circle would wait for the garbage collector.
+        names = [name for name, _ in self._fields]
+        self._known = lru_cache(65_536)(partial(_is_known, self._searcher, names))
+        self._marked = lru_cache(64)(partial(_marked_terms, self._content, self._analyzer))
+        self._terms = lru_cache(65_536)(self._analyzer.analyze)
 
     @classmethod
     def build(
@@ -177,10 +179,6 @@ class Lexical:
         found = {name: list(self._spans(terms, value)) for name, value in columns.items() if value}
         return {name: spans for name, spans in found.items() if spans}
 
-    def _marked_terms(self, text: str) -> frozenset[str]:
-        clean = _clean(text)
-        return frozenset(self._content.analyze(clean) or self._analyzer.analyze(clean))
-
     def _spans(self, terms: frozenset[str], text: str) -> Iterable[tuple[int, int]]:
         if text.isascii():  # words that have been met need no analysis: five times as fast
             for word in _ASCII_WORD.finditer(text):
@@ -235,15 +233,9 @@ class Lexical:
             return 0
         return 1 if len(term) < TYPO_LENGTHS[1] else 2
 
-    def _is_known(self, term: str) -> bool:
-        return any(self._found(term))
-
-    def _found(self, term: str) -> Iterator[int]:
-        return (self._searcher.doc_freq(field, term) for field, _ in self._fields)
-
     def _frequency(self, term: str) -> int:
         # A term in no document cannot find anything: last.
-        return sum(self._found(term)) or 1 << 62
+        return sum(self._searcher.doc_freq(field, term) for field, _ in self._fields) or 1 << 62
 
     def _only(self, query: Any, rows: Rows) -> Any:
         must = tantivy.Occur.Must
@@ -292,6 +284,15 @@ def analyzer(language: str, stop_words: bool = True) -> Any:
     if known_language:
         steps = steps.filter(tantivy.Filter.stemmer(known_language))
     return steps.build()
+
+
+def _is_known(searcher: Any, fields: list[str], term: str) -> bool:
+    return any(searcher.doc_freq(field, term) for field in fields)
+
+
+def _marked_terms(content: Any, all_words: Any, text: str) -> frozenset[str]:
+    clean = _clean(text)
+    return frozenset(content.analyze(clean) or all_words.analyze(clean))
 
 
 def _clean(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,8 +68,11 @@ class Searcher:
         self.rank = rank
         self.together = 1  # queries that are better embedded at once; see `findling.serve.batcher`
         self._alive = _alive(paths, len(store)) if manifest.base else None
-        self._mask = functools.lru_cache(_MASKS)(self._evaluate)
-        self._facets = functools.lru_cache(_MASKS)(self._count_facets)
+        # They know the store and not the searcher, which in a circle would wait for the garbage collector.
+        self._mask = functools.lru_cache(_MASKS)(functools.partial(_evaluate, store, self._alive))
+        self._facets = functools.lru_cache(_MASKS)(
+            functools.partial(_count_facets, store, self._alive, self._mask)
+        )
 
     @classmethod
     def open(
@@ -338,14 +341,6 @@ class Searcher:
             return None
         return where.parse(expression, self.store.schema)
 
-    def _evaluate(self, expression: str) -> Mask:
-        mask = where.evaluate(where.parse(expression, self.store.schema), self.store.column)
-        return mask if self._alive is None else mask & self._alive
-
-    def _count_facets(self, name: str, expression: str | None) -> list[tuple[Any, int]]:
-        mask = self._alive if expression is None else self._mask(expression)
-        return where.facets(self.store.column(name), mask)
-
 
 def open_store(manifest: Manifest, paths: SnapshotPaths) -> Readable:
     """The documents of a snapshot, those of its base among them."""
@@ -367,6 +362,17 @@ def _alive(paths: SnapshotPaths, rows: int) -> Mask:
     alive = np.ones(rows, np.bool_)
     alive[snapshot.open_gone(paths)] = False
     return alive
+
+
+def _evaluate(store: Readable, alive: Mask | None, expression: str) -> Mask:
+    mask = where.evaluate(where.parse(expression, store.schema), store.column)
+    return mask if alive is None else mask & alive
+
+
+def _count_facets(
+    store: Readable, alive: Mask | None, mask: Callable[[str], Mask], name: str, expression: str | None
+) -> list[tuple[Any, int]]:
+    return where.facets(store.column(name), alive if expression is None else mask(expression))
 
 
 def _check_numbers(query: Query) -> None:

@@ -21,7 +21,7 @@ from running import Running, children, command, serving
 
 import small
 from findling import build, config
-from findling.serve import limits, openapi
+from findling.serve import auth, limits, openapi
 
 SEARCH = "/collections/small/search"
 
@@ -263,6 +263,27 @@ def test_a_killed_worker_is_replaced(small_home: Path) -> None:
         running.until(lambda: children(running.process.pid) not in ([], [worker]))
         running.until(running.ready)
         assert running.call("/search?query=whale").status == 200
+
+
+def test_a_hangup_reads_everything_anew_and_drops_nobody(small_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(small_home, home)
+    with serving(home, "--workers", "2") as running:
+        before = set(children(running.process.pid))
+        key, line = auth.new_key("search")
+        with (home / "findling.toml").open("a") as file:  # its last table is [serve]
+            file.write(f'keys = ["{line}"]\n')
+        running.process.send_signal(signal.SIGHUP)
+        seen: list[int] = []
+
+        def moved() -> bool:
+            seen.append(running.call("/search?query=whale").status)
+            return len(now := set(children(running.process.pid))) == 2 and not now & before
+
+        running.until(moved)
+        running.until(lambda: running.call("/search?query=whale").status == 401)
+        assert set(seen) <= {200, 401}
+        assert running.call("/search?query=whale", headers={"Authorization": f"Bearer {key}"}).status == 200
 
 
 def test_a_taken_port_is_one_clear_line(small_home: Path) -> None:
