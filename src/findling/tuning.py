@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findling import registry, storage
+from findling import registry, snapshot, storage
 from findling.encoders.base import Encoder
 from findling.errors import ConfigError
-from findling.indexes import measure
+from findling.fields import VectorField
+from findling.indexes import measure, planner
 from findling.indexes.base import Index, Params, Rows, Searchable, Vectors
 from findling.indexes.planner import Candidate, Targets
 from findling.progress import Progress
+from findling.searcher import Searcher
 
 QUERIES = 200  # that an index is measured on
 EXACT_QUERIES = 20  # brute force misses nothing; these only time it
@@ -146,3 +148,59 @@ def measured(
     truth, _ = measure.exact_answers(index.vectors, asked.vectors, K, asked.own, among)
     curve = measure.curve(index, asked.vectors, truth, K, sweep, exclude=asked.own)
     return curve, measure.choose(curve, targets.recall, targets.latency_ms)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How a published index does over its search parameters; `search` are those it is searched with now."""
+
+    kind: str
+    queries: str
+    memory: int
+    search: dict[str, Any]
+    chosen: dict[str, Any]
+    met: bool
+    curve: list[dict[str, Any]]
+
+
+def tune(
+    searcher: Searcher, name: str, columns: Sequence[str], targets: Targets, queries: str | None
+) -> Tuned:
+    """Sweep the search parameters of a field of an open snapshot; nothing of it is changed.
+
+    Queries come from the file `queries`, else from runs of words of documents' `columns`, else from the
+    vectors themselves.
+    """
+    built, field = searcher.manifest.fields[name], searcher.fields[name]
+    alive = _alive(searcher, field)
+    kind = registry.load("index", built.kind)
+    many = EXACT_QUERIES if len(kind.sweep) == 1 else QUERIES
+    there = np.arange(len(field.index.vectors)) if alive is None else alive
+    rows = there[np.unique(np.linspace(0, len(there) - 1, min(many, len(there)), dtype=np.int64))]
+    if queries and "text" in field.encoder.spec.modalities:
+        asked = Asked.of_file(queries, field.encoder, many)
+    elif columns:
+        asked = Asked.of_texts(_texts(searcher, field, rows, columns), field.encoder)
+    else:
+        asked = Asked.of_rows(field.index, rows, "pictures")
+    curve, chosen = measured(field.index, kind.sweep, asked, targets, alive)
+    memory = planner.resident(built.kind, built.count, built.spec.dim, built.params)
+    met = targets.met_by(chosen) and memory <= targets.memory
+    return Tuned(built.kind, asked.said, memory, built.search, chosen, met, curve)
+
+
+def _alive(searcher: Searcher, field: VectorField) -> Rows | None:
+    """The vectors that may be found, where a delta leaves not all of its base's."""
+    if searcher.manifest.base is None:
+        return None
+    documents = np.arange(len(field.index.vectors)) if field.rows is None else field.rows
+    return np.flatnonzero(~np.isin(documents, snapshot.open_gone(searcher.paths)))
+
+
+def _texts(searcher: Searcher, field: VectorField, rows: Rows, columns: Sequence[str]) -> Iterator[str]:
+    """The words of some vectors' documents, as far as the snapshot keeps their columns."""
+    documents = rows if field.rows is None else field.rows[rows]
+    for content in searcher.store.get_many([int(row) for row in documents]):
+        document = json.loads(content)
+        values = (document.get(name) or "" for name in columns)
+        yield " ".join(" ".join(map(str, v)) if isinstance(v, list) else str(v) for v in values)

@@ -18,7 +18,7 @@ _INTERRUPTED = "interrupted; what is done is kept, and the same command goes on 
 @functools.cache
 def app() -> typer.Typer:
     """The command with all its verbs; they are imported here, so that even that can be interrupted."""
-    from findling.cli import batch, cluster, exchange, load, online, pack, quality, start, submit
+    from findling.cli import batch, cluster, exchange, load, online, pack, quality, start, submit, tuning
 
     made = typer.Typer(
         name="findling",
@@ -27,7 +27,7 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for family in (start, batch, online, quality, exchange, cluster, pack, submit, load):
+    for family in (start, batch, online, quality, exchange, cluster, pack, submit, load, tuning):
         family.register(made)
     return made
 
