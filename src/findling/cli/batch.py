@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from findling import build as builder
-from findling import snapshot
+from findling import snapshot, storage
 from findling.catalog import Catalog
 from findling.cli.output import Config, Json, amount, duration, print_json, progress, settings_of
 from findling.config import FILE, value_of
-from findling.errors import ConfigError, FindlingError
+from findling.errors import ConfigError, FindlingError, NotFound
+from findling.evaluate.curves import page
 
 _HERE = Path(FILE)
 
@@ -65,10 +66,21 @@ def build(
         print("\n".join(summary(report)))
 
 
-def status(config: Config = _HERE, as_json: Json = False) -> None:
+def status(
+    config: Config = _HERE,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write recall over latency of the live one here, as HTML."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show the collection's snapshots and which one is live."""
     catalog = Catalog.of(settings_of(config))
     current = catalog.current()
+    if report is not None:
+        if current is None:
+            raise NotFound(f"{catalog.collection!r} has nothing published", todo="run: findling build")
+        storage.write_bytes(str(report), page(catalog.manifest(current)).encode())
     rows = [_row(catalog, identity, identity == current) for identity in catalog.ids()]
     if as_json:
         print_json({"collection": catalog.collection, "current": current, "snapshots": rows})

@@ -36,7 +36,7 @@ def page(report: Report) -> str:
     times = sorted(one.ms for one in report.judged)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Search quality{mode}</title><style>{_STYLE}</style></head><body>
+<title>Search quality{mode}</title><style>{STYLE}</style></head><body>
 <h1>Search quality{mode}</h1>
 <dl>{told}</dl>
 <div class="plots">
@@ -98,7 +98,7 @@ def _readable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-_STYLE = """
+STYLE = """
 :root{color-scheme:light dark;--line:#8884;--ink:#2563eb}
 @media(prefers-color-scheme:dark){:root{--ink:#7aa7ff}}
 body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}
