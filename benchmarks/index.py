@@ -3,7 +3,8 @@
 Each is built on the same vectors and asked the same held-out titles, one at a time, by one thread. Each is
 swept over its search parameters, and takes the fastest setting whose recall@10 against the exact answer
 reaches 0.95; then all take turns at their settings. Annoy has 100 trees, the others what their documentation
-recommends. The rates are queries a second; build times and sizes are in `setting`.
+recommends. The rates are queries a second; build times and sizes are in `setting`, and so is what ours find
+where a filter lets few vectors pass, at the same setting.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from _bench import arguments, installed, report, run_alternating
 from _titles import read_titles, title_vectors
 from findling import registry
 from findling.indexes import measure
+from findling.indexes.base import Index
 
 Vectors = NDArray[np.float32]
 Ask = Callable[[Vectors], Sequence[int]]
 K, RECALL = 10, 0.95
+SHARES = (0.5, 0.1, 0.01, 0.0001)  # of the vectors, that a filter lets pass
 TREES = 100
 CORES = len(os.sched_getaffinity(0))
 
@@ -40,6 +43,7 @@ class Built:
     ask: Callable[[Any], Ask]
     seconds: float
     bytes: int
+    index: Index | None = None
 
 
 @dataclass
@@ -69,7 +73,7 @@ def ours(kind: str) -> Callable[[Vectors, Path], Built]:
 
             return one
 
-        return Built(list(index_class.sweep), ask, seconds, _size(home))
+        return Built(list(index_class.sweep), ask, seconds, _size(home), index)
 
     return build
 
@@ -211,6 +215,27 @@ def choose(built: Built, queries: Vectors, truth: NDArray[np.int64]) -> Chosen:
     return Chosen(built.ask(setting), setting, recall, built)
 
 
+def filtered(chosen: Chosen, vectors: Vectors, queries: Vectors) -> dict[str, dict[str, float]]:
+    """Recall@10, the fewest hits and queries a second where filters let some share of the vectors pass."""
+    index, told = chosen.built.index, {}
+    assert index is not None, "one of ours"
+    chance = np.random.default_rng(1)
+    for share in SHARES:
+        passing = np.sort(chance.choice(len(vectors), max(K, round(len(vectors) * share)), replace=False))
+        mask = np.zeros(len(vectors), np.bool_)
+        mask[passing] = True
+        truth, _ = measure.exact_answers(vectors, queries, K, among=passing)
+        started = time.perf_counter()
+        found = [index.search(query[None], K, chosen.setting, mask)[0][0] for query in queries]
+        seconds = time.perf_counter() - started
+        told[f"{share:.2%}"] = {
+            "recall": round(_recall([rows.tolist() for rows in found], truth), 4),
+            "fewest hits": min(int((rows >= 0).sum()) for rows in found),
+            "queries/s": round(len(queries) / seconds, 1),
+        }
+    return told
+
+
 def _recall(found: Sequence[Sequence[int]], truth: NDArray[np.int64]) -> float:
     shares = [len({*got} & {*wanted}) / K for got, wanted in zip(found, truth.tolist(), strict=True)]
     return float(np.mean(shares))
@@ -265,6 +290,7 @@ def main() -> None:
             return run
 
         rates = run_alternating({name: rate(name) for name in chosen}, rounds)
+        filters = {name: filtered(chosen[name], vectors, queries) for name in OURS if name in chosen}
     mine = rates["graph"]
     peers = {name: values for name, values in rates.items() if name in PEERS}
     compare: dict[str, Sequence[float]] = {}
@@ -279,6 +305,7 @@ def main() -> None:
         "left out": [name for name in {**OURS, **PEERS} if name not in chosen],
         "recall": {name: round(each.recall, 4) for name, each in chosen.items()},
         "search": {name: str(each.setting) for name, each in chosen.items()},
+        "filtered": filters,
         "build seconds": {name: round(each.built.seconds, 1) for name, each in chosen.items()},
         "bytes": {name: each.built.bytes for name, each in chosen.items()},
         "libraries": installed("faiss-cpu", "annoy", "hnswlib", "usearch", "scann"),
