@@ -159,7 +159,8 @@ def _write_field(small: Draft, changes: Changes, paths: SnapshotPaths, name: str
     directory.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=small.workspace, prefix="gather-") as aside:
         vectors = writer.gather(small, paths, name, Path(aside) / "vectors.npy")
-        registry.load("index", "exact").build(vectors, directory, {})
+        with writer.naming_documents(paths, name):
+            registry.load("index", "exact").build(vectors, directory, {})
         many = len(vectors)
     known, rows = changes.base.fields[name], snapshot.open_rows(changes.paths, name)
     lost = len(changes.gone) if rows is None else int(np.isin(rows, changes.gone).sum())

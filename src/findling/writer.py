@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -30,6 +31,7 @@ from findling.errors import NotFound, SnapshotError
 from findling.indexes import measure, milvus_collection, planner
 from findling.indexes.base import Index
 from findling.indexes.planner import Candidate, Targets
+from findling.indexes.scan import NotFinite
 from findling.lexical import Lexical
 from findling.progress import Progress
 from findling.snapshot import (
@@ -249,15 +251,16 @@ def _write_field(
             known = (home.collection, name, identity)
             params = milvus_collection.named(dict(plan[0].params), draft.settings.base, known)
             plan = [dataclasses.replace(plan[0], params=params)]
-        built = tuning.build(
-            vectors,
-            directory,
-            plan,
-            functools.partial(_asked, draft, paths, name),
-            targets_of(draft.settings.index),
-            name,
-            draft.progress,
-        )
+        with naming_documents(paths, name):
+            built = tuning.build(
+                vectors,
+                directory,
+                plan,
+                functools.partial(_asked, draft, paths, name),
+                targets_of(draft.settings.index),
+                name,
+                draft.progress,
+            )
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     instant = _write_instant(draft, paths, name, built.index, home) if options.query == "instant" else None
     return FieldManifest(
@@ -275,6 +278,21 @@ def _write_field(
         curve=built.curve,
         instant=instant,
     )
+
+
+@contextlib.contextmanager
+def naming_documents(paths: SnapshotPaths, name: str) -> Iterator[None]:
+    """A vector that is not finite is told with the id of its document, which people know it by."""
+    try:
+        yield
+    except NotFinite as error:
+        rows = snapshot.open_rows(paths, name)
+        row = error.row if rows is None else int(rows[error.row])
+        identity, *_ = open_documents(paths.documents).ids([row])
+        raise SnapshotError(
+            f"the vector of document {identity!r} in field {name!r} is {error.why}",
+            todo=f"leave the document out by filter.where, or remove embeddings/{name} and build again",
+        ) from None
 
 
 def targets_of(options: IndexOptions) -> Targets:

@@ -17,6 +17,17 @@ BLOCK_BYTES = 8_000_000  # of float32 at a time, however large the file
 SLACK = 1e-5  # how far, relative to the best, a blocked product may be off
 
 
+class NotFinite(FindlingError):
+    """A vector that cannot be compared, of which only the row is known here."""
+
+    def __init__(self, row: int, why: str) -> None:
+        super().__init__(f"the vector of row {row} is {why}")
+        self.row, self.why = row, why
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return NotFinite, (self.row, self.why)
+
+
 def block_rows(dim: int) -> int:
     """How many vectors of a dimension make one block."""
     return max(256, BLOCK_BYTES // (4 * max(dim, 1)))
@@ -32,7 +43,7 @@ def blocks(vectors: Stored) -> Iterator[tuple[int, Vectors]]:
         block = np.ascontiguousarray(vectors[start : start + step], dtype=np.float32)
         finite = np.isfinite(block).all(axis=1)
         if not finite.all():
-            raise FindlingError(f"the vector of row {start + int(np.argmin(finite))} is not finite")
+            raise NotFinite(start + int(np.argmin(finite)), "not finite")
         yield start, block
 
 
@@ -46,9 +57,7 @@ def halves(vectors: Stored) -> Iterator[tuple[int, NDArray[np.float16]]]:
             half = block.astype(np.float16)
         finite = np.isfinite(half).all(axis=1)
         if not finite.all():
-            raise FindlingError(
-                f"the vector of row {start + int(np.argmin(finite))} is too large for 16 bits"
-            )
+            raise NotFinite(start + int(np.argmin(finite)), "too large for 16 bits")
         half += np.float16(0)
         yield start, half
 
