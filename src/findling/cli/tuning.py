@@ -35,7 +35,7 @@ def tune(
     ] = None,
     queries: Annotated[Path | None, typer.Option(help='Queries, one a line or JSON lines with "q".')] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Print the [index] lines that make a build keep to this.")
+        bool, typer.Option("--apply", help=r"Print the \[index] lines that make a build keep to this.")
     ] = False,
     config: Config = _HERE,
     as_json: Json = False,
@@ -53,9 +53,10 @@ def tune(
     searcher = Searcher.open(Catalog.of(settings).local(), settings.rank, models_cache())
     found = {}
     for name in searcher.fields:
-        with progress().task(f"tune {name}", None, "fields"):
+        with progress().task(f"tune {name}", None, "settings") as task:
             path = options.queries and settings.path(options.queries)
             found[name] = tuning.tune(searcher, name, _columns(settings, searcher, name), targets, path)
+            task.advance(len(found[name].curve))
     lines = _lines(options)
     if as_json:
         fields = {name: dataclasses.asdict(tuned) for name, tuned in found.items()}
