@@ -111,6 +111,25 @@ def test_another_index_is_tried_where_the_first_misses(tmp_path: Path) -> None:
     assert {file.name for file in (tmp_path / "3").iterdir()} == {"rows.npy", "vectors.faiss"}
 
 
+def test_what_misses_in_a_pilot_is_tried_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "PILOT", 30_000)
+    monkeypatch.setattr(tuning, "PILOTED", 2)
+    vectors = np.random.default_rng(0).normal(size=(60_000, 16)).astype(np.float16)
+    asked = Asked(np.random.default_rng(1).normal(size=(20, 16)).astype(np.float32), "chance")
+    poor = Candidate("graph", {"M": 2, "ef_construction": 1, "threads": 1})
+    plan = [poor, Candidate("flat"), Candidate("compact")]
+
+    def piloted(vectors: np.ndarray, recall: float) -> list[Candidate]:
+        return [*tuning.pilot(vectors, plan, lambda *_: asked, Targets(recall, 10**9), Silent())]
+
+    assert piloted(vectors, 1.0) == [plan[1], plan[2], poor]
+    assert piloted(vectors, 0.01) == plan
+    assert piloted(vectors[:59_999], 1.0) == plan, "too few to be worth it"
+    vectors[444] = np.nan
+    with pytest.raises(FindlingError, match="row 444 is not finite"):
+        piloted(vectors, 1.0)
+
+
 def test_a_latency_is_above_nothing() -> None:
     with pytest.raises(ConfigError, match=r"index\.latency_ms"):
         config.convert({"latency_ms": 0}, config.IndexOptions, "index")

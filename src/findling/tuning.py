@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,14 @@ from findling.fields import VectorField
 from findling.indexes import measure, planner
 from findling.indexes.base import Index, Params, Rows, Searchable, Vectors
 from findling.indexes.planner import Candidate, Targets
+from findling.indexes.scan import NotFinite
 from findling.progress import Progress
 from findling.searcher import Searcher
 
 QUERIES = 200  # that an index is measured on
 EXACT_QUERIES = 20  # brute force misses nothing; these only time it
 K = 10
+PILOT, PILOTED = 20_000, 10  # vectors of a pilot, and how many times more make it worth its time
 _WINDOW = (4, 12)  # words of a held-out query
 
 
@@ -118,16 +121,13 @@ def build(
     def tried(candidate: Candidate) -> Built:
         for file in {*path.iterdir()} - before:
             file.unlink()
-        kind = registry.load("index", candidate.kind)
         with progress.task(f"index {name}", len(vectors), "vectors") as task:
-            kind.build(vectors, path, dict(candidate.params))
+            built = _built(vectors, path, candidate, ask, targets)
             task.advance(len(vectors))
-        index: Index = kind.open(path)
-        asked = ask(candidate.kind, index)
-        return Built(candidate, index, asked, *measured(index, kind.sweep, asked, targets))
+        return built
 
     missed: list[Built] = []
-    for candidate in plan:
+    for candidate in pilot(vectors, plan, ask, targets, progress):
         built = tried(candidate)
         if targets.met_by(built.chosen):
             return built
@@ -136,6 +136,50 @@ def build(
         progress.say(f"{name}: {candidate} misses a target; the nearest: {near}")
     best = max(missed, key=lambda built: targets.nearness(built.chosen))
     return best if best is missed[-1] else tried(best.candidate)
+
+
+def _built(
+    vectors: NDArray[np.floating[Any]],
+    path: Path,
+    candidate: Candidate,
+    ask: Callable[[str, Index], Asked],
+    targets: Targets,
+) -> Built:
+    kind = registry.load("index", candidate.kind)
+    kind.build(vectors, path, dict(candidate.params))
+    index: Index = kind.open(path)
+    asked = ask(candidate.kind, index)
+    return Built(candidate, index, asked, *measured(index, kind.sweep, asked, targets))
+
+
+def pilot(
+    vectors: NDArray[np.floating[Any]],
+    plan: Sequence[Candidate],
+    ask: Callable[[str, Index], Asked],
+    targets: Targets,
+    progress: Progress,
+) -> Sequence[Candidate]:
+    """The plan with those last that miss the targets even among PILOT vectors, as more are only harder.
+
+    Small collections are not worth a pilot: they are built at once.
+    """
+    if len(plan) < 2 or len(vectors) < PILOTED * PILOT:
+        return plan
+    step = len(vectors) // PILOT
+    sample = np.ascontiguousarray(vectors[::step][:PILOT])
+    good: list[Candidate] = []
+    poor: list[Candidate] = []
+    for candidate in plan:
+        with tempfile.TemporaryDirectory(prefix="findling-pilot-") as aside:
+            try:
+                met = targets.met_by(_built(sample, Path(aside), candidate, ask, targets).chosen)
+            except NotFinite as error:
+                raise NotFinite(error.row * step, error.why) from None
+        (good if met else poor).append(candidate)
+        if met:
+            break  # it is built first; what the rest would do matters only if it fails
+        progress.say(f"pilot: {candidate} misses a target among {len(sample):,} vectors already")
+    return [*good, *plan[len(good) + len(poor) :], *poor]
 
 
 def measured(

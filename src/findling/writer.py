@@ -256,7 +256,7 @@ def _write_field(
                 vectors,
                 directory,
                 plan,
-                functools.partial(_asked, draft, paths, name),
+                _asking(draft, paths, name),
                 targets_of(draft.settings.index),
                 name,
                 draft.progress,
@@ -300,16 +300,25 @@ def targets_of(options: IndexOptions) -> Targets:
     return Targets(options.recall, options.memory_bytes, options.latency_ms)
 
 
-def _asked(draft: Draft, paths: SnapshotPaths, name: str, kind: str, index: Index) -> Asked:
+def _asking(draft: Draft, paths: SnapshotPaths, name: str) -> Callable[[str, Index], Asked]:
     """What a field's index is measured with: people's own queries, if there is a file of them."""
     settings, encoder = draft.settings, draft.encoders[name]
-    many = tuning.EXACT_QUERIES if kind in ("exact", "flat") else tuning.QUERIES
-    if settings.index.queries and "text" in encoder.spec.modalities:
-        return Asked.of_file(settings.path(settings.index.queries), encoder, many)
-    if settings.vectors[name].image:
-        return Asked.of_rows(index, measure.sample_rows(len(index.vectors), many), "pictures")
-    rows = snapshot.open_rows(paths, name)
-    return Asked.of_texts(_spread(draft, settings.vectors[name].input, rows, many), encoder)
+    file = settings.index.queries if "text" in encoder.spec.modalities else None
+
+    @functools.cache  # the same for every index that is tried
+    def words(many: int) -> Asked:
+        if file:
+            return Asked.of_file(settings.path(file), encoder, many)
+        rows = snapshot.open_rows(paths, name)
+        return Asked.of_texts(_spread(draft, settings.vectors[name].input, rows, many), encoder)
+
+    def ask(kind: str, index: Index) -> Asked:
+        many = tuning.EXACT_QUERIES if kind in ("exact", "flat") else tuning.QUERIES
+        if settings.vectors[name].image and not file:
+            return Asked.of_rows(index, measure.sample_rows(len(index.vectors), many), "pictures")
+        return words(many)
+
+    return ask
 
 
 def _write_instant(

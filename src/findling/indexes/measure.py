@@ -121,8 +121,14 @@ def choose(
     good = [point for point in points if point["recall"] >= target]
     if latency_ms is not None:
         good = [point for point in good if point["latency_ms"]["p95"] <= latency_ms] or good
-    best = max(good, key=lambda p: p["qps"]) if good else max(points, key=lambda p: (p["recall"], p["qps"]))
+    best = max(good, key=_speed) if good else max(points, key=lambda p: (p["recall"], _speed(p)))
     return dict(best)
+
+
+def _speed(point: Mapping[str, Any]) -> float:
+    """Searches a second by the median, which one that was held up does not move; else by the mean."""
+    median = point["latency_ms"]["p50"] if "latency_ms" in point else 0.0
+    return 1000 / median if median > 0 else float(point["qps"])
 
 
 def nearest(points: Sequence[Mapping[str, Any]], target: float, latency_ms: float | None) -> str:
