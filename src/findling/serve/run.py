@@ -26,6 +26,7 @@ from findling.serve.tracing import Tracer
 _FILES = 16_384
 _UNREAD_MILLISECONDS = 30_000
 _STOP_SECONDS = 10  # for requests under way when the service is told to stop
+_START_SECONDS = 30  # until a worker that does not answer its supervisor is taken for hung, and killed
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def run(
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_worker_healthcheck=_START_SECONDS,
     )
     # A request is one thread's work: threads of the mathematics below would only fight over the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
