@@ -234,3 +234,17 @@ def test_where_models_are_kept() -> None:
     assert config.models_cache({"FINDLING_MODELS": "/models"}) == Path("/models")
     assert config.models_cache({"XDG_CACHE_HOME": "/cache"}) == Path("/cache/findling/models")
     assert config.user_cache({}) == Path.home() / ".cache" / "findling"
+
+
+def test_an_encoders_directory_starts_from_the_file_like_every_path(tmp_path: Path) -> None:
+    tables = {
+        "a": {"encoder": "./mine", "input": ["t"]},
+        "b": {"encoder": "minilm", "input": ["t"], "path": "models/minilm", "query_prefix": "ask: "},
+        "c": {"encoder": "tfhub", "input": ["t"], "model": "../use"},
+        "d": {"encoder": "tfhub", "input": ["t"], "model": "https://tfhub.example/use/4"},
+    }
+    found = config.parse(changed(vectors=tables), base=str(tmp_path)).vectors
+    assert found["a"].encoder == str(tmp_path / "mine")
+    assert found["b"].options == {"path": str(tmp_path / "models" / "minilm"), "query_prefix": "ask: "}
+    assert found["c"].options == {"model": str(tmp_path / ".." / "use")}
+    assert found["d"].options == {"model": "https://tfhub.example/use/4"}

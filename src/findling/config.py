@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -229,17 +229,24 @@ def parse(tables: Mapping[str, Any], base: str = "") -> Settings:
     settings = convert(plain, Settings, at="")
     if not isinstance(fields, dict) or not all(isinstance(value, dict) for value in fields.values()):
         raise ConfigError("vectors must hold one table for each vector field", todo="write [vectors.text]")
-    vectors = {name: _vector_options(name, value) for name, value in fields.items()}
-    settings = msgspec.structs.replace(settings, vectors=vectors, base=base)
+    settings = msgspec.structs.replace(settings, base=base)
+    vectors = {name: _vector_options(name, value, settings.path) for name, value in fields.items()}
+    settings = msgspec.structs.replace(settings, vectors=vectors)
     _check(settings)
     return settings
 
 
-def _vector_options(name: str, table: Mapping[str, Any]) -> VectorOptions:
+def _vector_options(name: str, table: Mapping[str, Any], path: Callable[[str], str]) -> VectorOptions:
+    table = {key: path(value) if _is_path(key, value) else value for key, value in table.items()}
     ours = {*VectorOptions.__struct_fields__} - {"options"}
     known = {key: value for key, value in table.items() if key in ours}
     options = {key: value for key, value in table.items() if key not in known}
     return convert({**known, "options": options}, VectorOptions, at=f"vectors.{name}")
+
+
+def _is_path(key: str, value: Any) -> bool:
+    """Whether an encoder's key names a directory: `path` does, others where they begin with a dot."""
+    return isinstance(value, str) and (key == "path" or value.startswith(("./", "../")))
 
 
 def convert(value: Mapping[str, Any], kind: type[T], at: str) -> T:
