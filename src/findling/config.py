@@ -245,8 +245,10 @@ def _vector_options(name: str, table: Mapping[str, Any], path: Callable[[str], s
 
 
 def _is_path(key: str, value: Any) -> bool:
-    """Whether an encoder's key names a directory: `path` does, others where they begin with a dot."""
-    return isinstance(value, str) and (key == "path" or value.startswith(("./", "../")))
+    """Whether an encoder's key names a directory: `path` does, two others where they begin with a dot."""
+    if not isinstance(value, str):
+        return False
+    return key == "path" or (key in ("encoder", "model") and value.startswith(("./", "../")))
 
 
 def convert(value: Mapping[str, Any], kind: type[T], at: str) -> T:
