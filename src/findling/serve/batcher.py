@@ -20,7 +20,7 @@ T = TypeVar("T")
 PENDING = 256  # requests that may wait for a thread, per process
 TOGETHER = 16  # queries that are embedded in one call, at most
 _WATCHED = 16  # from so many waiting on, a client has time to lose patience
-_SAMPLES, _ROUNDS = 8, 3
+_ROUNDS = 3
 _CHEAPER = 0.9  # what embedding together must cost of embedding alone
 
 
@@ -104,7 +104,7 @@ class Batcher:
 
 def together(searcher: Searcher) -> int:
     """How many queries this process should embed at once: measured, as processors differ."""
-    texts = searcher.samples(_SAMPLES)
+    texts = searcher.samples(TOGETHER)  # of a queue's many lengths, of which few are equal
     alone, at_once = [], []
     for _ in range(_ROUNDS):
         started = time.perf_counter()
