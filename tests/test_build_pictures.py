@@ -171,3 +171,29 @@ def test_pictures_from_elsewhere_need_a_contact(home: Path) -> None:
     )
     with pytest.raises(config.ConfigError, match=r"fetch\.contact is missing"):
         build.build(config.load(home))
+
+
+def test_pictures_are_measured_by_words_where_people_gave_some(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str) -> dict[str, str]:
+        capsys.readouterr()
+        assert cli.run(["tune", "-c", str(home), "--json", *words]) == 0
+        return {
+            name: field["queries"] for name, field in json.loads(capsys.readouterr().out)["fields"].items()
+        }
+
+    build.build(config.load(home))
+    own = "3 pictures, each left out of its own answer"
+    manifest = Searcher.open(Catalog.of(config.load(home)).local(), config.load(home).rank).manifest
+    assert manifest.fields["cover"].queries == own
+    assert said() == {"text": "7 runs of words out of the documents", "cover": own}
+    asked = home / "asked.jsonl"
+    asked.write_text('{"q": "a ship at night"}\n{"q": "red"}\n')
+    by_words = "2 queries of asked.jsonl"
+    assert said("--queries", str(asked)) == {"text": by_words, "cover": by_words}
+    toml = home / "findling.toml"
+    toml.write_text(toml.read_text() + 'index = { queries = "asked.jsonl" }\n')
+    build.build(config.load(home))
+    manifest = Searcher.open(Catalog.of(config.load(home)).local(), config.load(home).rank).manifest
+    assert manifest.fields["cover"].queries == by_words
