@@ -19,6 +19,7 @@ from findling.indexes.base import Index, Mask, Searchable
 from findling.indexes.layered import LayeredIndex
 from findling.records import Term
 from findling.snapshot import Manifest, SnapshotPaths
+from findling.where import Tree, to_milvus
 
 Rows = NDArray[np.int64]
 Ranked = tuple[Rows, NDArray[np.float32]]
@@ -37,10 +38,13 @@ class VectorField:
     instant: Instant | None = None
     kept: QueryVectors = field(default_factory=QueryVectors)
 
-    def search(self, vector: Vectors, k: int, mask: Mask | None) -> Ranked:
-        """The best k documents for one (dim,) vector."""
+    def search(self, vector: Vectors, k: int, mask: Mask | None, tree: Tree | None = None) -> Ranked:
+        """The best k documents for one (dim,) vector; `tree` is what the mask was made from."""
         own = mask if mask is None or self.rows is None else mask[self.rows]
-        rows, scores = self.index.search(vector[None], k, self.params, own)
+        params = self.params
+        if tree is not None and (scalars := getattr(self.index, "scalars", None)):  # a search on a server
+            params = {**params, "where": to_milvus(tree, scalars) or ""}
+        rows, scores = self.index.search(vector[None], k, params, own)
         found = rows[0] >= 0
         best = rows[0][found]
         return (best if self.rows is None else self.rows[best]), scores[0][found]

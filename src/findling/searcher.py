@@ -104,7 +104,7 @@ class Searcher:
         expression = None if tree is None else where.to_text(tree)
         mask = None if expression is None else self._mask(expression)
         stages.lap("filter")
-        rows, scores, parts, degraded = self._ranked(query, mask, stages)
+        rows, scores, parts, degraded = self._ranked(query, mask, tree, stages)
         if query.min_score is not None:
             good = int(
                 np.count_nonzero(scores >= np.float64(query.min_score))
@@ -215,7 +215,7 @@ class Searcher:
             raise QueryError("lexical search needs words", todo="give q, or use mode semantic")
 
     def _ranked(
-        self, query: Query, mask: Mask | None, stages: Stages
+        self, query: Query, mask: Mask | None, tree: where.Tree | None, stages: Stages
     ) -> tuple[Rows, NDArray[np.float32], dict[str, Ranked], bool]:
         """All rows up to the page's end, best first, with each part's own list.
 
@@ -229,7 +229,7 @@ class Searcher:
         size = self.rank.candidates if self._is_fused(query, vectors) else _ALONE
         rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
         while True:
-            parts = dict(self._parts(query, vectors, size, mask, stages))
+            parts = dict(self._parts(query, vectors, size, mask, tree, stages))
             more, more_scores = self._fuse(query, parts)
             stages.lap("fuse")
             if len(rows) or asked:  # a document is no answer to itself
@@ -253,10 +253,16 @@ class Searcher:
         return self.lexical is not None and query.mode != "semantic" and bool(query.q.strip())
 
     def _parts(
-        self, query: Query, vectors: Mapping[str, Vectors], size: int, mask: Mask | None, stages: Stages
+        self,
+        query: Query,
+        vectors: Mapping[str, Vectors],
+        size: int,
+        mask: Mask | None,
+        tree: where.Tree | None,
+        stages: Stages,
     ) -> Iterator[tuple[str, Ranked]]:
         for name, vector in vectors.items():
-            yield name, self.fields[name].search(vector, size, mask)
+            yield name, self.fields[name].search(vector, size, mask, tree)
         stages.lap("index")
         if self.lexical is not None and self._reads_words(query):
             yield LEXICAL, self.lexical.search(query.q, size, mask, typos=query.typos)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,12 @@ def build(
     targets: Targets,
     name: str,
     progress: Progress,
+    also: Mapping[str, Any] = {},
 ) -> Built:
     """The first index of a plan that meets the targets, else the one that comes nearest.
 
-    It is built in the directory `path`, where what was there before stays. `ask` gives a kind its queries.
+    It is built in the directory `path`, where what was there before stays. `ask` gives a kind its queries,
+    and `also` is what it builds with beside its parameters.
     """
     before = {*path.iterdir()}
 
@@ -122,7 +124,7 @@ def build(
         for file in {*path.iterdir()} - before:
             file.unlink()
         with progress.task(f"index {name}", len(vectors), "vectors") as task:
-            built = _built(vectors, path, candidate, ask, targets)
+            built = _built(vectors, path, candidate, ask, targets, also)
             task.advance(len(vectors))
         return built
 
@@ -144,9 +146,10 @@ def _built(
     candidate: Candidate,
     ask: Callable[[str, Index], Asked],
     targets: Targets,
+    also: Mapping[str, Any] = {},
 ) -> Built:
     kind = registry.load("index", candidate.kind)
-    kind.build(vectors, path, dict(candidate.params))
+    kind.build(vectors, path, dict(candidate.params), **also)
     index: Index = kind.open(path)
     asked = ask(candidate.kind, index)
     return Built(candidate, index, asked, *measured(index, kind.sweep, asked, targets))

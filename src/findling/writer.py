@@ -30,6 +30,7 @@ from findling.encoders.base import Encoder
 from findling.errors import NotFound, SnapshotError
 from findling.indexes import measure, milvus_collection, planner
 from findling.indexes.base import Index
+from findling.indexes.milvus_fields import Columns
 from findling.indexes.planner import Candidate, Targets
 from findling.indexes.scan import NotFinite
 from findling.lexical import Lexical
@@ -247,9 +248,11 @@ def _write_field(
         vectors = gather(draft, paths, name, Path(aside) / "vectors.npy")
         storage.check_room(directory, vectors.nbytes)
         plan = plan_index(draft.settings, draft.encoders, name, len(vectors))
-        if plan[0].kind == "milvus":  # which keeps no vectors in the snapshot
+        also: dict[str, Any] = {}
+        if plan[0].kind == "milvus":  # which keeps no vectors in the snapshot, but has its columns to filter by
             known = (home.collection, name, identity)
             params = milvus_collection.named(dict(plan[0].params), draft.settings.base, known)
+            also = {"columns": _columns(draft, paths, name)}
             plan = [dataclasses.replace(plan[0], params=params)]
         with naming_documents(paths, name):
             built = tuning.build(
@@ -260,6 +263,7 @@ def _write_field(
                 targets_of(draft.settings.index),
                 name,
                 draft.progress,
+                also,
             )
     draft.seconds[f"index {name}"] = time.perf_counter() - started
     instant = _write_instant(draft, paths, name, built.index, home) if options.query == "instant" else None
@@ -293,6 +297,13 @@ def naming_documents(paths: SnapshotPaths, name: str) -> Iterator[None]:
             f"the vector of document {identity!r} in field {name!r} is {error.why}",
             todo=f"leave the document out by filter.where, or remove embeddings/{name} and build again",
         ) from None
+
+
+def _columns(draft: Draft, paths: SnapshotPaths, name: str) -> Columns:
+    """What a field's documents keep, as Milvus is to have it."""
+    store = open_documents(paths.documents)
+    names = list(dict.fromkeys(["id", *draft.settings.document.columns]))
+    return Columns({each: store.column(each) for each in names}, snapshot.open_rows(paths, name))
 
 
 def targets_of(options: IndexOptions) -> Targets:

@@ -20,6 +20,7 @@ class LayeredIndex:
 
     def __init__(self, base: Searchable, delta: Searchable, gone: NDArray[np.int64]) -> None:
         self._base, self._delta, self._gone = base, delta, gone
+        self.scalars: Any = getattr(base, "scalars", {})
         self.vectors: Any = _Stacked(base.vectors, delta.vectors)
 
     def search(

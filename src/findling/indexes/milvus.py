@@ -23,6 +23,7 @@ from findling.indexes.milvus_collection import (
     MOST,
     ROW,
     SECONDS,
+    SHARED,
     VECTOR,
     About,
     Fetched,
@@ -34,6 +35,7 @@ from findling.indexes.milvus_collection import (
     load,
     told,
 )
+from findling.indexes.milvus_fields import Columns
 from findling.indexes.scan import check_search, check_vectors, scan
 
 _NAMED = 10_000  # rows that an expression names before hits are rather passed over
@@ -47,29 +49,35 @@ class Milvus:
         {"ef": ef} for ef in (16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
     )
     build_defaults: ClassVar[Mapping[str, Any]] = {"uri": "", "name": "", "M": 24, "ef_construction": 80}
-    search_defaults: ClassVar[Mapping[str, Any]] = {"ef": 64}
+    search_defaults: ClassVar[Mapping[str, Any]] = {"ef": 64, "where": ""}
 
     def __init__(self, about: About, alike: Alike | None) -> None:
         self._about, self._alike = about, alike
+        self.scalars: Mapping[str, tuple[str, str]] = about.scalars
         self._stored = cast("NDArray[np.float16]", Fetched(about))
         self._count = about.count if alike is None else len(alike.group_of)
         self.vectors: Any = self._stored if alike is None else Repeated(self._stored, alike.group_of)
 
     @classmethod
-    def build(cls, vectors: NDArray[np.floating[Any]], path: Path, params: Params) -> None:
+    def build(
+        cls, vectors: NDArray[np.floating[Any]], path: Path, params: Params, columns: Columns | None = None
+    ) -> None:
         """Load (n, dim) vectors into a collection with the parameters of `build_defaults`.
 
         `uri` is a server's address or a file that ends in .db; `name` the collection's, by default a hash of
-        the vectors. Raises FindlingError naming the row that is not finite, StorageError from Milvus.
+        the vectors. `columns` become scalar fields. Raises FindlingError naming the row that is not finite,
+        StorageError from Milvus.
         """
         chosen = _chosen(params, cls.build_defaults)
         check_vectors(vectors)
         alike = Alike.find(vectors)
         rows = np.arange(len(vectors)) if alike is None else np.asarray(alike.firsts, np.int64)
         name = chosen["name"] or _hash(vectors, rows)
-        about = About(check_uri(chosen["uri"]), name, len(rows), vectors.shape[1])
+        scalars = columns.scalars() if columns else {}
+        about = About(check_uri(chosen["uri"]), name, len(rows), vectors.shape[1], scalars)
+        shared = np.zeros(len(rows), np.bool_) if alike is None else np.diff(alike.starts) > 1
         path.mkdir(parents=True, exist_ok=True)
-        load(about, vectors, rows, chosen)
+        load(about, vectors, rows, shared, chosen, columns)
         if alike is not None:
             alike.write(path)
         (path / ABOUT).write_bytes(msgspec.json.encode(about) + b"\n")
@@ -99,16 +107,19 @@ class Milvus:
     ) -> tuple[Rows, Vectors]:
         """The best k rows for each query: rows (q, k) and scores (q, k), best first, ties by row.
 
+        `params` may hold `where`, an expression of Milvus that rows of the mask satisfy, and maybe others.
         Raises StorageError where Milvus does not answer.
         """
         queries = check_search(vectors, self._about.dim, self._count, k, mask)
-        ef = int(_chosen(params, self.search_defaults)["ef"])
+        chosen = _chosen(params, self.search_defaults)
         if self._alike is None:
-            return self._best(queries, k, ef, mask)
+            return self._best(queries, k, chosen, mask)
         groups = None if mask is None else self._alike.of_rows(mask)
-        return self._alike.rows(*self._best(queries, k, ef, groups), k, mask)
+        return self._alike.rows(*self._best(queries, k, chosen, groups), k, mask)
 
-    def _best(self, queries: Vectors, k: int, ef: int, mask: Mask | None) -> tuple[Rows, Vectors]:
+    def _best(
+        self, queries: Vectors, k: int, chosen: Mapping[str, Any], mask: Mask | None
+    ) -> tuple[Rows, Vectors]:
         left = None if mask is None else np.flatnonzero(mask)
         there = self._about.count if left is None else len(left)
         wanted = min(k, there)
@@ -116,8 +127,8 @@ class Milvus:
             shape = (len(queries), k)
             return np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
         if wanted <= MOST:
-            for limit, expression in self._ways(wanted, mask, left):
-                rows, scores = self._asked(queries, limit, ef, expression)
+            for limit, expression in self._ways(wanted, chosen["where"], mask, left):
+                rows, scores = self._asked(queries, limit, chosen["ef"], expression)
                 if mask is not None:
                     out = ~mask[rows] | (rows < 0)
                     rows, scores = np.where(out, -1, rows), np.where(out, -np.inf, scores).astype(np.float32)
@@ -125,11 +136,16 @@ class Milvus:
                     return _ordered(rows, scores, k)
         return scan(self._stored, queries, k, left)  # a graph may not reach what exists
 
-    def _ways(self, wanted: int, mask: Mask | None, left: Rows | None) -> Iterator[tuple[int, str]]:
+    def _ways(
+        self, wanted: int, expression: str, mask: Mask | None, left: Rows | None
+    ) -> Iterator[tuple[int, str]]:
         """(hits to ask for, expression): what finds `wanted` rows under the mask, the cheapest first."""
         if mask is None or left is None or len(left) == len(mask):
             yield wanted, ""
-        elif len(left) <= _NAMED:
+            return
+        if expression:
+            yield wanted, expression if self._alike is None else f"{SHARED} == true or {expression}"
+        if len(left) <= _NAMED:
             yield wanted, f"{ROW} in {left.tolist()}"
         else:
             # A row named costs more than a hit passed over.

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 
 from findling import config
 from findling.errors import ConfigError, FindlingError, SnapshotError, StorageError, extra
-from findling.indexes.base import Params, Rows
+from findling.indexes import milvus_fields
+from findling.indexes.base import Mask, Params, Rows
+from findling.indexes.milvus_fields import Columns
 
 ABOUT = "milvus.json"
-ROW, VECTOR = "row", "vector"
+ROW, VECTOR, SHARED = "row", "vector", "shared"
 MOST = 16_384  # rows that Milvus gives at most
 SECONDS, LONG = 10.0, 600.0  # what one request may take: a search, and what loads or builds
 _BATCH = 1 << 21  # bytes of vectors in one request
@@ -35,12 +37,16 @@ _TRIES, _PAUSE = 5, 0.2  # of one batch; the pause doubles
 
 
 class About(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the vectors are: `count` of `dim` numbers, in a collection of the Milvus at `uri`."""
+    """Where the vectors are: `count` of `dim` numbers, in a collection of the Milvus at `uri`.
+
+    `scalars` names, by column, the field that holds it and what that holds.
+    """
 
     uri: str
     collection: str
     count: int
     dim: int
+    scalars: dict[str, tuple[str, str]] = {}
 
 
 class Fetched:
@@ -122,10 +128,18 @@ def _aliases(client: Any) -> list[str]:
     return [alias for name in client.list_collections() for alias in client.list_aliases(name)["aliases"]]
 
 
-def load(about: About, vectors: NDArray[np.floating[Any]], rows: Rows, chosen: Mapping[str, Any]) -> None:
+def load(
+    about: About,
+    vectors: NDArray[np.floating[Any]],
+    rows: Rows,
+    shared: Mask,
+    chosen: Mapping[str, Any],
+    columns: Columns | None = None,
+) -> None:
     """Create the collection with some rows' vectors, unless all of it is there.
 
-    `chosen` are the parameters of a build.
+    `shared` (r,) says which of them several documents have: their fields tell of the first alone. `chosen`
+    are the parameters of a build.
     """
     from pymilvus import DataType
 
@@ -137,6 +151,8 @@ def load(about: About, vectors: NDArray[np.floating[Any]], rows: Rows, chosen: M
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field(ROW, DataType.INT64, is_primary=True)
         schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=about.dim)
+        schema.add_field(SHARED, DataType.BOOL)
+        milvus_fields.add_to(schema, about.scalars)
         graph = client.prepare_index_params()
         built = {"M": int(chosen["M"]), "efConstruction": int(chosen["ef_construction"])}
         graph.add_index(VECTOR, index_type="HNSW", metric_type="IP", params=built)
@@ -145,7 +161,14 @@ def load(about: About, vectors: NDArray[np.floating[Any]], rows: Rows, chosen: M
         step = batch_rows(about.dim)
         for at in range(0, len(rows), step):
             block = vectors[rows[at : at + step]].astype(np.float32)
-            _put(about, [{ROW: at + n, VECTOR: vector} for n, vector in enumerate(block)])
+            batch = [
+                {ROW: at + n, VECTOR: vector, SHARED: bool(shared[at + n])} for n, vector in enumerate(block)
+            ]
+            values = columns.block(rows[at : at + step], about.scalars) if columns else {}
+            for field, each in values.items():
+                for row, value in zip(batch, each, strict=True):
+                    row[field] = value
+            _put(about, batch)
         with explained("load a collection in", about.uri):
             client.flush(about.collection, timeout=LONG)
             client.load_collection(about.collection, timeout=LONG)

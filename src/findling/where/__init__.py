@@ -26,6 +26,7 @@ import pyarrow as pa
 from findling.errors import QueryError
 from findling.where.columns import evaluate, facets
 from findling.where.json import Json
+from findling.where.milvus import to_milvus
 from findling.where.text import Text
 from findling.where.tree import (
     MAX_CONDITIONS,
@@ -65,6 +66,7 @@ __all__ = [
     "facets",
     "kind_of",
     "parse",
+    "to_milvus",
     "to_text",
 ]
 
