@@ -32,6 +32,7 @@ from findling.indexes.milvus_collection import (
     client_of,
     counted,
     explained,
+    in_turn,
     load,
     told,
 )
@@ -157,7 +158,7 @@ class Milvus:
     def _asked(self, queries: Vectors, limit: int, ef: int, expression: str) -> tuple[Rows, Vectors]:
         """What Milvus finds: rows (q, limit) and scores (q, limit), ending in -1 and -inf."""
         wide = ef * _MASKED if expression else ef
-        with explained("search", self._about.uri):
+        with explained("search", self._about.uri), in_turn(self._about.uri):
             answers = client_of(self._about.uri).search(
                 self._about.collection,
                 data=list(queries),

@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ ROW, VECTOR, SHARED = "row", "vector", "shared"
 MOST = 16_384  # rows that Milvus gives at most
 SECONDS, LONG = 10.0, 600.0  # what one request may take: a search, and what loads or builds
 _BATCH = 1 << 21  # bytes of vectors in one request
+_LITE = threading.Lock()
 _TRIES, _PAUSE = 5, 0.2  # of one batch; the pause doubles
 
 
@@ -156,7 +158,7 @@ def load(
         graph = client.prepare_index_params()
         built = {"M": int(chosen["M"]), "efConstruction": int(chosen["ef_construction"])}
         graph.add_index(VECTOR, index_type="HNSW", metric_type="IP", params=built)
-        client.create_collection(about.collection, schema=schema, index_params=graph, timeout=LONG)
+        client.create_collection(about.collection, schema=schema, timeout=LONG)
     try:
         step = batch_rows(about.dim)
         for at in range(0, len(rows), step):
@@ -171,6 +173,7 @@ def load(
             _put(about, batch)
         with explained("load a collection in", about.uri):
             client.flush(about.collection, timeout=LONG)
+            client.create_index(about.collection, graph, timeout=LONG)
             client.load_collection(about.collection, timeout=LONG)
     except BaseException:
         with contextlib.suppress(FindlingError):
@@ -224,6 +227,11 @@ def check_uri(uri: str) -> str:
     return uri
 
 
+def in_turn(uri: str) -> contextlib.AbstractContextManager[object]:
+    """What a search holds: of a file one at a time, as Milvus Lite keeps `ef` where all searches share it."""
+    return _LITE if uri.endswith(".db") else contextlib.nullcontext()
+
+
 @functools.lru_cache(maxsize=8)
 def client_of(uri: str) -> Any:
     """The one client of this process for a server or file; raises StorageError, MissingExtra."""
@@ -237,6 +245,8 @@ def client_of(uri: str) -> Any:
     with explained("open", uri):
         if uri.endswith(".db"):
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
+            # Its server takes the usual pings for an attack.
+            return MilvusClient(uri, timeout=SECONDS, grpc_options={"grpc.keepalive_time_ms": 600_000})
         return MilvusClient(uri, token=config.milvus_token(), timeout=SECONDS)
 
 
