@@ -249,7 +249,9 @@ def _write_field(
         storage.check_room(directory, vectors.nbytes)
         plan = plan_index(draft.settings, draft.encoders, name, len(vectors))
         also: dict[str, Any] = {}
-        if plan[0].kind == "milvus":  # which keeps no vectors in the snapshot, but has its columns to filter by
+        if (
+            plan[0].kind == "milvus"
+        ):  # which keeps no vectors in the snapshot, but has its columns to filter by
             known = (home.collection, name, identity)
             params = milvus_collection.named(dict(plan[0].params), draft.settings.base, known)
             also = {"columns": _columns(draft, paths, name)}

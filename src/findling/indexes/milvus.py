@@ -40,7 +40,8 @@ from findling.indexes.milvus_fields import Columns
 from findling.indexes.scan import check_search, check_vectors, scan
 
 _NAMED = 10_000  # rows that an expression names before hits are rather passed over
-_MASKED = 4  # times as many nodes are looked at under an expression, which lets few of them pass
+_MASKED = 4  # times as many nodes are looked at under an expression as elsewhere, or as hold what is wanted
+_MOST_NODES = 32_768  # that Milvus looks at
 
 
 class Milvus:
@@ -129,7 +130,8 @@ class Milvus:
             return np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
         if wanted <= MOST:
             for limit, expression in self._ways(wanted, chosen["where"], mask, left):
-                rows, scores = self._asked(queries, limit, chosen["ef"], expression)
+                ef = int(chosen["ef"]) if not expression else self._wider(chosen["ef"], wanted, there)
+                rows, scores = self._asked(queries, limit, max(ef, limit), expression)
                 if mask is not None:
                     out = ~mask[rows] | (rows < 0)
                     rows, scores = np.where(out, -1, rows), np.where(out, -np.inf, scores).astype(np.float32)
@@ -155,9 +157,12 @@ class Milvus:
                 yield min(hits, len(mask)), ""
             yield wanted, f"{ROW} in {left.tolist()}"
 
+    def _wider(self, ef: int, wanted: int, there: int) -> int:
+        """How many nodes to look at where an expression lets only some of them pass."""
+        return min(_MASKED * max(ef, wanted * self._about.count // there), _MOST_NODES)
+
     def _asked(self, queries: Vectors, limit: int, ef: int, expression: str) -> tuple[Rows, Vectors]:
         """What Milvus finds: rows (q, limit) and scores (q, limit), ending in -1 and -inf."""
-        wide = ef * _MASKED if expression else ef
         with explained("search", self._about.uri), in_turn(self._about.uri):
             answers = client_of(self._about.uri).search(
                 self._about.collection,
@@ -166,7 +171,7 @@ class Milvus:
                 limit=limit,
                 output_fields=[ROW],  # else an old server calls it by another name
                 filter=expression,
-                search_params={"metric_type": "IP", "params": {"ef": max(wide, limit)}},
+                search_params={"metric_type": "IP", "params": {"ef": ef}},
                 consistency_level="Eventually",  # what was counted at opening never changes
                 timeout=SECONDS,
             )
