@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,10 @@ def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Dataflow
     store.start()
     host = DataflowHost()
     yield host
+    for thread in threading.enumerate():
+        if "poll_for_job_completion" in thread.name:  # Beam's: it fails where nobody answers it any more
+            thread.join(60)
+            assert not thread.is_alive()
     host.close()
     store.stop()
     gcsfs.GCSFileSystem.clear_instance_cache()
