@@ -85,7 +85,7 @@ class Crowd:
                 client.join()
 
     def has_moved_to(self, snapshot: str) -> bool:
-        """Whether every client was last answered from a snapshot."""
+        """Whether the latest answers, a few for each client, all came from a snapshot."""
         return {snapshot} == set(self.latest)
 
     def counts(self) -> dict[str, int]:
