@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fetch.conftest import Clock, Open
 from fetch.server import Host
 from findling.fetch import reasons
-from findling.fetch.addresses import CheckedResolver, is_private, target
+from findling.fetch.addresses import CheckedResolver, check_literal, is_private, target
 from findling.fetch.reasons import Failed
 
 PRIVATE = [
@@ -160,6 +160,16 @@ def test_this_machine_is_not_asked_under_any_name(name: str, host: Host, fetcher
     (got,) = fetcher(allow_hosts=[], attempts=1).fetch_many([f"http://{name}:{host.port}/x.jpg"])
     assert got.reason in {reasons.PRIVATE, reasons.NO_HOST, reasons.BAD_ADDRESS}
     assert not host.asked
+
+
+@pytest.mark.parametrize(
+    "name", ["127。1", "0177.0.0.①", "②130706433", "127。①", "0127.0.0.²", "127.0.0.1。", "１２７.0.0.1"]
+)
+def test_digits_and_dots_of_other_scripts_make_no_number_pass_for_a_name(name: str) -> None:
+    """HTTP clients take what looks like a number for an address, which no resolver then checks."""
+    with pytest.raises(Failed) as told:
+        check_literal(target(f"http://{name}/x.jpg").host, [])
+    assert told.value.reason in {reasons.PRIVATE, reasons.BAD_ADDRESS}
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:

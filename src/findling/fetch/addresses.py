@@ -167,10 +167,10 @@ def _ascii(host: str) -> str:
     try:
         if ":" in host:
             return str(ipaddress.IPv6Address(host))
+        if not host.isascii():  # before all else: circled digits become digits, and other full stops dots
+            host = host.encode("idna").decode("ascii").rstrip(".")
         if host.rpartition(".")[2].isdecimal():  # old resolvers read 127.1 and 2130706433 as addresses
             return str(ipaddress.IPv4Address(host))
-        if not host.isascii():
-            host = host.encode("idna").decode("ascii")
     except ValueError:
         raise Failed(reasons.BAD_ADDRESS) from None
     if not host or len(host) > 253 or not all(mark.isalnum() or mark in ".-_" for mark in host):
