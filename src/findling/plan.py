@@ -160,7 +160,7 @@ def _dollars(
 
 
 def _notes(trial: Trial, platform: Platform, cores: int, pace: float) -> list[str]:
-    notes = []
+    notes = [f"writing to {service} is not in the time: a plan writes nowhere" for service in trial.untried]
     if not trial.cuttable and 0 < trial.files < cores:
         notes.append(
             f"{trial.files} file(s) that cannot be read in parts: extracting starts on as many cores only"

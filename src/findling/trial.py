@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
-from findling import build, storage, writer
+from findling import build, registry, storage, writer
 from findling.catalog import Catalog
 from findling.config import Settings
 from findling.errors import ConfigError, SourceError
@@ -47,7 +47,8 @@ class Trial:
 
     `costs` holds each stage's, on `cores` cores. `raw` is bytes of input for a record; `documents`, `vectors`
     and `index` are bytes left for a document kept; `memory` is the peak of one process. The input lies in
-    `files`, which are `cuttable` where several workers can read parts of one.
+    `files`, which are `cuttable` where several workers can read parts of one. `untried` are services that the
+    build writes to and the trial did not.
     """
 
     records: int
@@ -62,6 +63,7 @@ class Trial:
     memory: int
     files: int
     cuttable: bool
+    untried: tuple[str, ...] = ()
 
 
 def run(
@@ -72,9 +74,7 @@ def run(
     `records` is how many there are in all; by default that is estimated from the files.
     """
     progress = progress or Silent()
-    if settings.index.kind == "milvus":  # a trial leaves nothing behind, and a graph is what Milvus makes too
-        index = msgspec.structs.replace(settings.index, kind="graph", params={})
-        settings = msgspec.structs.replace(settings, index=index)
+    settings, untried = _alone(settings)
     splits = build.open_source(settings).splits()
     first = [split for split in splits if split.table == splits[0].table]
     records = records or estimate(first)
@@ -101,7 +101,21 @@ def run(
         memory=_peak(),
         files=len(paths),
         cuttable=all(split.length >= 0 for split in first),
+        untried=untried,
     )
+
+
+def _alone(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Settings for a build that writes nowhere but below its home, and the services that are left out."""
+    registry.find("store", settings.store_kind)
+    untried = []
+    if settings.index.kind == "milvus":  # a graph is what Milvus makes too
+        index = msgspec.structs.replace(settings.index, kind="graph", params={})
+        settings, untried = msgspec.structs.replace(settings, index=index), ["milvus"]
+    if settings.store_kind == "datastore":
+        settings = msgspec.structs.replace(settings, store={})
+        untried.append("datastore")
+    return settings, tuple(untried)
 
 
 def _as_large(settings: Settings, documents: float) -> Settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import small
-from findling import build, config
+from findling import build, config, plan, trial
 from findling.catalog import Catalog
 from findling.errors import StorageError
 from findling.records import Query
@@ -71,3 +71,12 @@ def test_a_datastore_that_refuses_is_one_line(tmp_path: Path, host: DatastoreHos
     with pytest.raises(StorageError, match="cannot fetch documents from Datastore: not yours") as told:
         searcher.document("moby")
     assert told.value.status == 503
+
+
+def test_a_plan_writes_nothing_there(tmp_path: Path, host: DatastoreHost) -> None:
+    text = CONFIG.replace("{project}", f"p-{tmp_path.name}")
+    measured = trial.run(config.load(small.write(tmp_path, config=text)), 8)
+    assert measured.kept == len(small.BOOKS)
+    assert host.calls == {"Lookup": 0, "Commit": 0}
+    (note,) = plan.plan(measured, "local").notes
+    assert note == "writing to datastore is not in the time: a plan writes nowhere"
