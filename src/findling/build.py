@@ -205,6 +205,7 @@ def extract(build: _Build) -> None:
         build.progress.say("the source has not changed: its documents are used again")
         return
     engine, source = build.engine, build.source
+    build.work.begin([split.path for split in source.splits() if split.version])
     early = build.where.over(source.early())
     late = build.where.without(early)
     tables: dict[str, Shards] = {}

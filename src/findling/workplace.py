@@ -81,6 +81,12 @@ class Workplace:
         finished = path.exists() and (self.path / DOCUMENTS).is_dir()
         return json.loads(path.read_text()) if finished else None
 
+    def begin(self, streams: list[str]) -> None:
+        """Drop what an unfinished extract left of other streams: they held the same rows otherwise cut."""
+        if streams and not self.recall("streams", streams):
+            self._empty()
+            self.remember("streams", streams, True)
+
     def finish(self, records: Mapping[str, Any]) -> None:
         """Mark the extract stage as finished, and drop what only led there."""
         storage.write_bytes(self.at(RECORDS), json.dumps(records).encode())

@@ -1,6 +1,6 @@
 """A BigQuery of our own on loopback: the REST calls and the Storage Read API that the real clients make.
 
-It holds tables as Arrow; a "query" is looked up, not run. Streams are cut by rows.
+It holds tables as Arrow; a "query" is looked up, not run. Streams are cut by rows, in each session otherwise.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 
 _READ = "google.cloud.bigquery.storage.v1.BigQueryRead"
-_STREAM = "projects/p/locations/us/sessions/s/streams"
+_SESSIONS = "projects/p/locations/us/sessions"
 
 
 @dataclass
 class BigQueryHost:
-    """Tables by name, and answers by query; `read` notes which streams were read."""
+    """Tables by name, and answers by query; `read` notes the streams that were read, `refuse` fails."""
 
     tables: dict[str, pa.Table]
     queries: dict[str, str] = field(default_factory=dict)
     batch_rows: int = 3
     read: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    refuse: str | None = None
+    sessions: int = 0
 
     def __post_init__(self) -> None:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -65,21 +67,24 @@ class BigQueryHost:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no table {name}")
         table = self.tables[name]
         many = min(request.max_stream_count, -(-len(table) // self.batch_rows))
+        session = f"{_SESSIONS}/{self.sessions}"
+        self.sessions += 1
         return types.ReadSession(
-            name="projects/p/locations/us/sessions/s",
+            name=session,
             data_format=types.DataFormat.ARROW,
             arrow_schema=types.ArrowSchema(serialized_schema=table.schema.serialize().to_pybytes()),
-            streams=[types.ReadStream(name=f"{_STREAM}/{name}-{n}-{many}") for n in range(many)],
+            streams=[types.ReadStream(name=f"{session}/streams/{name}-{n}-{many}") for n in range(many)],
         )
 
     def _rows(self, request: Any, context: Any) -> Iterator[Any]:
-        del context
-        stream = request.read_stream.rpartition("/")[2]
+        *_, session, _, stream = request.read_stream.split("/")
         self.read.append(stream)
+        if stream == self.refuse:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "not yours")
         name, number, many = stream.rsplit("-", 2)
         table = self.tables[name]
         for at, start in enumerate(range(0, len(table), self.batch_rows)):
-            if at % int(many) != int(number):
+            if (at + int(session)) % int(many) != int(number):
                 continue
             batch = table.slice(start, self.batch_rows).combine_chunks().to_batches()[0]
             yield types.ReadRowsResponse(

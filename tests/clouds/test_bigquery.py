@@ -72,6 +72,18 @@ def test_a_table_is_built_from_all_its_streams(tmp_path: Path, host: BigQueryHos
     assert host.read == before  # an unchanged table is not read again
 
 
+def test_a_build_that_stopped_between_two_streams_has_every_row_in_the_end(
+    tmp_path: Path, host: BigQueryHost
+) -> None:
+    settings = config.load(write(tmp_path, {**host.options, "table": "d.pages", "id": "views"}))
+    host.refuse = "pages-2-3"
+    with pytest.raises(SourceError, match="not yours"):
+        build.build(settings)
+    host.refuse = None
+    report = build.build(settings)  # in a session of its own, whose streams hold other rows
+    assert (report.records["read"], report.records["kept"]) == (8, 8)
+
+
 def test_a_query_runs_there_and_its_result_is_read(tmp_path: Path, host: BigQueryHost) -> None:
     settings = config.load(write(tmp_path, {**host.options, "query": QUERY}))
     report = build.build(settings)
