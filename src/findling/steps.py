@@ -36,7 +36,8 @@ EMBEDDED = ["hash", "vector"]
 class Step(Protocol):
     """A frozen, picklable recipe on Arrow batches.
 
-    One that is dear says so in `row_seconds`: about how long a row takes on one core. Engines plan by it.
+    One that is dear says so in `row_seconds`: about how long a row takes on one core. Engines plan by it, and
+    by what they measure where there is much to do; not of one that `fetches`, as it asks others for each row.
     """
 
     def open(self) -> BatchFunction:
@@ -189,6 +190,7 @@ class EmbedPicturesStep:
     roots: tuple[str, ...] = ()
     retry_failed: bool = False
     row_seconds: ClassVar[float] = 5e-2
+    fetches: ClassVar[bool] = True
 
     def open(self) -> BatchFunction:
         """The encoder, the fetcher and the threads that decode, once for this process."""

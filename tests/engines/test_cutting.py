@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,10 +41,48 @@ def test_dear_steps_say_so() -> None:
     assert cutting.row_seconds([SelectStep(("a",)), EmbedStep("hashing", {}, Path())]) > 10 * cheap
 
 
+@dataclass(frozen=True)
+class Slow:
+    """Takes `each` seconds a row by a clock of its own, and says that it takes two milliseconds."""
+
+    each: float
+    clock: list[float] = field(default_factory=lambda: [0.0])
+    row_seconds: ClassVar[float] = 2e-3
+
+    def open(self) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+        def run(batch: pa.RecordBatch) -> pa.RecordBatch:
+            self.clock[0] += self.each * batch.num_rows
+            return batch
+
+        return run
+
+
+class Fetching(Slow):
+    fetches: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "tasks"),
+    [
+        (Slow(2e-2), 100_000, 101),  # of twenty seconds, and not of two minutes and more
+        (Slow(1e-4), 100_000, 16),  # four for each core
+        (Slow(1e-6), 100_000, 9),  # more would not be worth their start
+        (Fetching(2e-2), 100_000, 16),  # nothing is fetched only to see how long it takes
+        (Slow(2e-2), 10_000, 16),  # too little to try
+    ],
+)
+def test_tasks_follow_from_what_a_row_is_measured_to_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Slow, rows: int, tasks: int
+) -> None:
+    monkeypatch.setattr(cutting, "perf_counter", lambda: step.clock[0])
+    pq.write_table(pa.table({"n": range(rows)}), tmp_path / "part.parquet")
+    assert len(cutting.cut(Shards(str(tmp_path)), [step], 4, []).splits()) == tasks
+
+
 def test_a_second_run_cuts_as_the_first(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table({"n": range(100_000)}), tmp_path / "in" / "part.parquet")
-    shards, steps = Shards(str(tmp_path / "in")), [EmbedStep("hashing", {}, Path())]
+    shards, steps = Shards(str(tmp_path / "in")), [Fetching(0.0)]
     first = cutting.cut(shards, steps, 2, [])
     names = [split.name for split in first.splits()]
     assert len(names) > 8

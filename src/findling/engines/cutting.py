@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from findling import storage
 from findling.engines.base import Shards
 from findling.sources.base import Dataset, Split
-from findling.steps import Step
+from findling.steps import Step, chain
 
 DONE = "_done"
 """Marks of splits whose rows lie there in parts."""
@@ -25,6 +26,9 @@ TASK_SECONDS = 20.0  # what a task should take: it is what a killed worker loses
 LEAST_SECONDS = 0.25  # less is not worth a task
 TASKS_PER_CORE = 4  # so that cores end at about the same time
 PLAIN_ROW_SECONDS = 2e-5
+TRIED_FROM_SECONDS = 30.0  # of work for a core, from which on it is worth trying a few rows first
+TRIAL_ROWS = (8, 64, 512)
+TRIAL_SECONDS = 0.2
 PART_BYTES = 16 << 20  # raw bytes in a part of what could not be cut
 _SMALL = 4 << 20  # compressed files up to this are one task
 
@@ -34,6 +38,21 @@ def row_seconds(steps: Sequence[Step]) -> float:
     return max([PLAIN_ROW_SECONDS, *(getattr(step, "row_seconds", 0.0) for step in steps)])
 
 
+def measured(steps: Sequence[Step], rows: pa.RecordBatch) -> float:
+    """How long a row takes here, on one core: of a few of these, and of more where those are done at once."""
+    step = chain(steps)
+    step(rows.slice(0, 1))  # models are loaded by it
+    spent = few = 0.0
+    for wanted in TRIAL_ROWS:
+        some = rows.slice(0, wanted)
+        started = perf_counter()
+        step(some)
+        spent, few = perf_counter() - started, len(some)
+        if spent > TRIAL_SECONDS or few < wanted:
+            break
+    return PLAIN_ROW_SECONDS + spent / few
+
+
 def rows_of_a_task(rows: int, seconds: float, cores: int) -> int:
     """How many of `rows` a task gets, where one takes `seconds` on one of `cores`."""
     fair = -(-rows // (cores * TASKS_PER_CORE))
@@ -41,10 +60,19 @@ def rows_of_a_task(rows: int, seconds: float, cores: int) -> int:
 
 
 def cut(shards: Shards, steps: Sequence[Step], cores: int, done: Iterable[str]) -> Shards:
-    """The shards in splits for so many cores; cut as before where an earlier run has begun."""
+    """The shards in splits for so many cores; cut as before where an earlier run has begun.
+
+    What a row costs is measured where there is much to do; steps that fetch only declare it, as a server need
+    not be asked twice.
+    """
     pattern = re.compile(re.escape(Path(shards.path).name) + r"-(\d+)-\d{5}-\d{9}")
     begun = next((int(found[1]) for name in done if (found := pattern.fullmatch(name))), None)
-    return replace(shards, rows=begun or rows_of_a_task(shards.count(), row_seconds(steps), cores))
+    if begun is not None:
+        return replace(shards, rows=begun)
+    rows, seconds = shards.count(), row_seconds(steps)
+    if rows * seconds > TRIED_FROM_SECONDS * cores and not any(getattr(s, "fetches", False) for s in steps):
+        seconds = measured(steps, next(shards.batches()))
+    return replace(shards, rows=rows_of_a_task(rows, seconds, cores))
 
 
 def uncut(splits: Iterable[Split]) -> list[Split]:
