@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,12 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import small
-from findling import config, plan, trial
+from findling import config, index_trial, plan, trial
 from findling.cli import run
 from findling.errors import ConfigError, SourceError
 from findling.sources.base import Split
 
 GB = 1_000_000_000
+
+
+def graph(once: float, each: float) -> index_trial.IndexCost:
+    """An index that takes `once`, and `each` for every one of n log n steps."""
+    few, many = (once + each * n * math.log(n) for n in (5000, 20_000))
+    return index_trial.IndexCost("graph", 5000, few, 20_000, many, share=1.0, bytes=1300.0)
 
 
 def measured(
@@ -42,6 +51,7 @@ def measured(
         memory=memory,
         files=files,
         cuttable=False,
+        indexes={"text": graph(1.0, 1e-5)},
     )
 
 
@@ -50,7 +60,7 @@ def test_one_machine_takes_what_the_trial_took_in_proportion() -> None:
     assert found.documents == 500_000
     assert (found.workers, found.cores, found.dollars) == (1, 2, 0.0)
     assert found.seconds["embed"] == pytest.approx(1002.0)
-    assert found.seconds["index"] == pytest.approx(0.5 + 50 * 1.5)  # log a million is 1.5 log ten thousand
+    assert found.seconds["index"] == pytest.approx(0.5 + 50 + 1.0 + 5 * math.log(500_000), abs=0.1)
     assert found.bytes == {"documents": 100_000_000, "embeddings": 384_000_000, "index": 650_000_000}
 
 
@@ -66,6 +76,32 @@ def test_a_plan_is_never_silly(records: int, each: float, hours: float, platform
     assert found.workers >= 1
     assert found.dollars >= 0
     assert found.hours * 3600 == pytest.approx(sum(found.seconds.values()), rel=0.01, abs=2)
+
+
+def test_what_is_paid_once_does_not_grow() -> None:
+    """Code books learn from so many vectors and no more, and an index is measured by so many searches."""
+    sampled = dataclasses.replace(measured(), indexes={"text": graph(60.0, 1e-7)})
+    grown = [
+        plan.plan(dataclasses.replace(sampled, records=n), "local").seconds["index"] for n in (10**5, 10**6)
+    ]
+    assert grown[1] - grown[0] < 60 + 50
+
+
+def test_instant_queries_are_fitted_to_so_many_texts_and_no_more(tmp_path: Path) -> None:
+    text = small.CONFIG.replace('encoder = "hashing"', 'encoder = "hashing"\nquery = "instant"')
+    found = trial.run(config.load(small.write(tmp_path, config=text)), 8, records=10**6)
+    cost = found.costs["instant"]
+    assert 0 < cost.of(8) <= cost.most < math.inf
+    assert cost.of(10**6) == cost.most
+    whole = plan.plan(found, "local").seconds["index"]
+    without = dataclasses.replace(found, costs={n: c for n, c in found.costs.items() if n != "instant"})
+    assert whole - plan.plan(without, "local").seconds["index"] == pytest.approx(cost.most, abs=0.2)
+
+
+def test_noise_makes_no_index_free() -> None:
+    cost = index_trial.IndexCost("graph", 5000, 3.0, 20_000, 2.5, share=0.5, bytes=1300.0)
+    assert cost.of(40_000) == pytest.approx(2.5)
+    assert cost.of(4_000_000) > 3 * 2.5
 
 
 def test_less_time_takes_more_workers_and_a_slower_core_too() -> None:
@@ -124,7 +160,30 @@ def test_the_verb_measures_and_leaves_nothing(tmp_path: Path, capsys: pytest.Cap
     assert (told["trial"]["records"], told["trial"]["sampled"]) == (200, 80)
     assert [each["platform"] for each in told["plans"]] == list(plan.PLATFORMS)
     assert told["plans"][0]["documents"] == 200
+    index = told["trial"]["indexes"]["text"]  # tried with as many vectors as the whole will have
+    assert (index["kind"], index["few"], index["many"], index["share"]) == ("flat", 50, 200, 1.0)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_few_vectors_grow_to_so_many_others() -> None:
+    chance = np.random.default_rng(0)
+    few = chance.standard_normal((30, 8)).astype(np.float16)
+    few /= np.linalg.norm(few, axis=1, keepdims=True).astype(np.float16)
+    many = index_trial.grown(few, 500)
+    assert (many[:30] == few).all()
+    assert many.dtype == np.float16
+    assert len(np.unique(many, axis=0)) > 450
+    assert np.linalg.norm(many.astype(np.float32), axis=1) == pytest.approx(1.0, abs=5e-3)
+    assert len(index_trial.grown(few, 10)) == 10
+
+
+def test_the_kind_that_the_whole_will_get_is_tried(tmp_path: Path) -> None:
+    text = small.CONFIG + '[index]\nkind = "compact"\nparams = { lists = 4 }\n'
+    found = trial.run(config.load(small.write(tmp_path, config=text)), 8, records=1000)
+    assert (found.indexes["text"].kind, found.indexes["text"].many) == (
+        "compact",
+        875,
+    )  # one of the eight has no text
 
 
 def test_a_sample_of_which_nothing_is_kept_is_told(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def plan(trial: Trial, platform: Platform, *, hours: float = 1.0, pace: float = 
     if platform not in PLATFORMS:
         raise ConfigError(f"unknown platform {platform!r}", todo=f"known are {', '.join(PLATFORMS)}")
     documents = round(trial.records * trial.kept / trial.sampled)
-    index = _index_seconds(trial)
+    index = _index_seconds(trial, documents)
     spread = {stage: trial.costs[stage].of(trial.records) for stage in ("extract", "embed")}
     core_seconds = {stage: seconds * trial.cores for stage, seconds in spread.items()}
     memory = math.ceil(trial.memory * MARGIN)
@@ -128,11 +128,10 @@ def plan(trial: Trial, platform: Platform, *, hours: float = 1.0, pace: float = 
     )
 
 
-def _index_seconds(trial: Trial) -> float:
-    """A graph of n vectors takes n log n steps to build; the trial's slope is that of its own size."""
-    cost = trial.costs["index"]
-    grown = math.log(max(trial.records, 2)) / math.log(max(trial.sampled, 2))
-    return cost.once + cost.each * trial.records * max(grown, 1.0)
+def _index_seconds(trial: Trial, documents: int) -> float:
+    """What grows with the records, instant queries, and the index of each field by its own cost."""
+    written = sum(trial.costs[part].of(trial.records) for part in ("index", "instant") if part in trial.costs)
+    return written + sum(cost.of(documents) for cost in trial.indexes.values())
 
 
 def _shape(platform: Platform, memory: int) -> tuple[int, float]:

@@ -3,25 +3,37 @@
 Two parts of different size are built, in homes of their own that are thrown away. What takes longer in the
 larger one grows with the input; the rest (starting processes, loading a model, reading a lookup table whole)
 is paid once.
+Indexes are tried apart (`index_trial`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import math
 import os
 import resource
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from findling import build, registry, storage, writer
+from findling import build, fitting, index_trial, registry, storage
 from findling.catalog import Catalog
 from findling.config import Settings
+from findling.embeddings import Embeddings
+from findling.encoders.base import Encoder
+from findling.engines.base import Shards
 from findling.errors import ConfigError, SourceError
+from findling.index_trial import IndexCost
+from findling.indexes.base import Index
 from findling.progress import Progress, Silent
+from findling.snapshot import SnapshotPaths
 from findling.sources.base import Split
 
 STAGES = ("extract", "embed", "index")
@@ -31,24 +43,26 @@ _LOOK = 16 << 20  # bytes of a file in which lines are counted
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one step on this machine: `once`, and `each` for every record read."""
+    """Seconds of one step on this machine: `once`, and `each` for every record read, `most` in all."""
 
     once: float
     each: float
+    most: float = math.inf
 
     def of(self, records: int) -> float:
         """Seconds for so many records."""
-        return self.once + self.each * records
+        return min(self.once + self.each * records, self.most)
 
 
 @dataclass(frozen=True)
 class Trial:
     """What was measured: `records` are there by estimate, `sampled` were read, `kept` became documents.
 
-    `costs` holds each stage's, on `cores` cores. `raw` is bytes of input for a record; `documents`, `vectors`
-    and `index` are bytes left for a document kept; `memory` is the peak of one process. The input lies in
-    `files`, which are `cuttable` where several workers can read parts of one. `untried` are services that the
-    build writes to and the trial did not.
+    `costs` holds each stage's, on `cores` cores: `index` without the fields' indexes, which are in `indexes`,
+    and without fitting instant queries, which is `instant` where there are any. `raw` is bytes of input for a
+    record; `documents`, `vectors` and `index` are bytes left for a document kept; `memory` is the peak of one
+    process. The input lies in `files`, which are `cuttable` where several workers can read parts of one.
+    `untried` are services that the build writes to and the trial did not.
     """
 
     records: int
@@ -63,6 +77,7 @@ class Trial:
     memory: int
     files: int
     cuttable: bool
+    indexes: dict[str, IndexCost]
     untried: tuple[str, ...] = ()
 
 
@@ -80,16 +95,24 @@ def run(
     records = records or estimate(first)
     few = min(max(sample // _SHARE, 1), records)
     progress.say(f"about {records:,} records; building {few:,} and {min(sample, records):,} of them")
-    _warm(settings)
+    encoders = build.open_encoders(settings)
+    _warm(encoders)
     small = _timed(settings, few)
-    settings = _as_large(settings, small.records["kept"] * records / few)
     large = _timed(settings, sample)
     read, kept = large.records["read"], large.records["kept"]
     more = read - small.records["read"]
     costs = {stage: _line(small.seconds[stage], large.seconds[stage], read, more or read) for stage in STAGES}
+    if fits := large.fits:  # instant queries embed so many runs of words and no more
+        most = large.seconds["instant"] * max(
+            1.0, (fitting.WINDOWS + fitting.WORDS) * len(fits) / max(sum(fits), 1)
+        )
+        line = _line(small.seconds["instant"], large.seconds["instant"], read, more or read)
+        costs["instant"] = dataclasses.replace(line, most=most)
+    total = read if read < sample else records
+    indexes = index_trial.run(settings, encoders, large.vectors, kept, round(kept * total / read))
     paths = {split.path for split in first if split.path and not split.version}
     return Trial(
-        records=read if read < sample else records,
+        records=total,
         sampled=read,
         kept=kept,
         cores=len(os.sched_getaffinity(0)),
@@ -97,10 +120,11 @@ def run(
         raw=sum(map(storage.size, paths)) / records,
         documents=large.sizes["documents"] / kept,
         vectors=large.sizes["embeddings"] / kept,
-        index=large.sizes["index"] / kept,
+        index=sum(each.bytes * each.share for each in indexes.values()),
         memory=_peak(),
         files=len(paths),
         cuttable=all(split.length >= 0 for split in first),
+        indexes=indexes,
         untried=untried,
     )
 
@@ -116,15 +140,6 @@ def _alone(settings: Settings) -> tuple[Settings, tuple[str, ...]]:
         settings = msgspec.structs.replace(settings, store={})
         untried.append("datastore")
     return settings, tuple(untried)
-
-
-def _as_large(settings: Settings, documents: float) -> Settings:
-    """The settings with the kind of index that so many documents get, however few the trial has."""
-    encoders = build.open_encoders(settings)
-    if not encoders:
-        return settings
-    kind = writer.plan_index(settings, encoders, next(iter(encoders)), round(documents))[0].kind
-    return msgspec.structs.replace(settings, index=msgspec.structs.replace(settings.index, kind=kind))
 
 
 def estimate(splits: list[Split]) -> int:
@@ -162,17 +177,23 @@ def _lines(path: str) -> float:
 
 @dataclass(frozen=True)
 class _Built:
-    """One trial build: seconds by stage, records by what became of them, and bytes of what it left."""
+    """One trial build: seconds by stage, records by what became of them, bytes of what it left, vectors.
+
+    `fits` is how many texts the instant queries of each field that has them were fitted to.
+    """
 
     seconds: dict[str, float]
     records: dict[str, int]
     sizes: dict[str, int]
+    vectors: dict[str, NDArray[np.float16]]
+    fits: list[int]
 
 
 def _timed(settings: Settings, limit: int) -> _Built:
     """Build the first `limit` records in a home that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="findling-plan-") as home:
-        trial = msgspec.structs.replace(settings, home=home)
+        index = msgspec.structs.replace(settings.index, kind="flat", params={})
+        trial = msgspec.structs.replace(settings, home=home, index=index)
         try:
             report = build.build(trial, only=STAGES, limit=limit)
         except SourceError as error:
@@ -185,9 +206,23 @@ def _timed(settings: Settings, limit: int) -> _Built:
         sizes = {
             "documents": _size(live / "documents.arrow") + _size(live / "lexical"),
             "embeddings": _size(root / "embeddings"),
-            "index": _size(live / "vectors"),
         }
-    return _Built({stage: report.seconds[stage] for stage in STAGES}, report.records, sizes)
+        vectors = {name: _vectors(live, name) for name in report.index}
+        fits = [
+            Shards(Embeddings.of(str(root), name, f"{encoder.spec.id}-queries").path).count()
+            for name, encoder in build.open_encoders(settings).items()
+            if settings.vectors[name].query == "instant"
+        ]
+    seconds = {stage: report.seconds[stage] for stage in STAGES}
+    seconds["instant"] = sum(report.seconds.get(f"instant {name}", 0.0) for name in vectors)
+    seconds["index"] -= seconds["instant"] + sum(built["seconds"] for built in report.index.values())
+    return _Built(seconds, report.records, sizes, vectors, fits)
+
+
+def _vectors(live: Path, name: str) -> NDArray[np.float16]:
+    """A field's vectors out of a snapshot, (n, dim)."""
+    flat: Index = registry.load("index", "flat").open(SnapshotPaths(live).field(name))
+    return np.array(flat.vectors[np.arange(len(flat.vectors))])
 
 
 def _size(path: Path) -> int:
@@ -201,9 +236,9 @@ def _line(small: float, large: float, many: int, more: int) -> Cost:
     return Cost(max(large - each * many, 0.0), each)
 
 
-def _warm(settings: Settings) -> None:
+def _warm(encoders: Mapping[str, Encoder]) -> None:
     """Convert and load every text encoder once, so that the trial does not pay for it."""
-    for encoder in build.open_encoders(settings).values():
+    for encoder in encoders.values():
         if "text" in encoder.spec.modalities:
             encoder.embed_texts(["findling"])
 

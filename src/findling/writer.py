@@ -243,10 +243,10 @@ def _write_field(
     options, encoder = draft.settings.vectors[name], draft.encoders[name]
     directory = paths.field(name)
     directory.mkdir(parents=True)
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=draft.workspace, prefix="gather-") as aside:
         vectors = gather(draft, paths, name, Path(aside) / "vectors.npy")
         storage.check_room(directory, vectors.nbytes)
+        started = time.perf_counter()
         plan = plan_index(draft.settings, draft.encoders, name, len(vectors))
         also: dict[str, Any] = {}
         if (
