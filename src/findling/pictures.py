@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 import threading
 import warnings
@@ -26,6 +27,7 @@ EMPTY = "no bytes"
 TOO_MANY_BYTES = "too many bytes"
 TOO_MANY_PIXELS = "too many pixels"
 TOO_MANY_SCANS = "too many scans"
+TOO_MANY_PARTS = "too many parts"
 PLACEHOLDER = "placeholder"
 CUT_SHORT = "cut short"
 DAMAGED = "damaged"
@@ -35,7 +37,12 @@ NOT_A_PICTURE = "not a picture"
 _SMALLEST_SIDE = 3
 """Who has no picture often sends one of a pixel; nothing so small shows anything."""
 _MAX_SCANNED = 1_000_000_000
-"""A progressive JPEG is decoded once per scan, and a scan of 50 megapixels may take 100 bytes."""
+"""A JPEG is decoded once per scan, and a scan of 50 megapixels may take 10 bytes."""
+_MAX_READS = 20_000
+"""Pillow reads a file's parts one by one, and joins GIF's comments in a time that grows with their square."""
+_MAX_READS_LOADING = 200_000
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _SCALES = (8, 4, 2)
 _HUGE = 12_000_000
 _one_huge_at_a_time = threading.Lock()
@@ -96,7 +103,9 @@ def open_picture(content: bytes, at_least: int | None = None) -> Image:
     import PIL.Image
 
     try:
-        opened = PIL.Image.open(io.BytesIO(content), formats=FORMATS)
+        file = _Counted(content)
+        opened = PIL.Image.open(file, formats=FORMATS)
+        file.left = _MAX_READS_LOADING
         _check_size(opened, content)
         if at_least and opened.format == "JPEG":
             opened.draft(None, _reduced(opened.size, at_least))
@@ -157,8 +166,37 @@ def _check_size(opened: Image, content: bytes) -> None:
         raise PictureError(PLACEHOLDER)
     if width * height > MAX_PIXELS:
         raise PictureError(TOO_MANY_PIXELS)
-    if opened.info.get("progressive") and content.count(b"\xff\xda") * width * height > _MAX_SCANNED:
+    most = _MAX_SCANNED // (width * height)
+    if opened.format in {"JPEG", "MPO"} and content.count(b"\xff\xda") > most and _scans(content) > most:
         raise PictureError(TOO_MANY_SCANS)
+
+
+def _scans(content: bytes) -> int:
+    """How often a JPEG's decoder goes over the picture; previews and what follows its end do not count.
+
+    Source: ITU-T T.81, annex B: all markers but the restarts have a length, and scans run to the next marker.
+    """
+    place = scans = 0
+    while found := _JPEG_MARKER.search(content, place):
+        place, marker = found.end(), content[found.end() - 1]
+        if marker == _END_OF_IMAGE:
+            break
+        scans += marker == _START_OF_SCAN
+        place += max(2, int.from_bytes(content[place : place + 2]))
+    return scans
+
+
+class _Counted(io.BytesIO):
+    """A file out of which so many pieces may be read."""
+
+    left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next piece; raises PictureError where the file has more parts than a picture needs."""
+        self.left -= 1
+        if self.left < 0:
+            raise PictureError(TOO_MANY_PARTS)
+        return super().read(size)
 
 
 def _reduced(size: tuple[int, int], at_least: int) -> tuple[int, int]:
@@ -246,5 +284,6 @@ def _advice(reason: str) -> str:
     limits = {
         TOO_MANY_BYTES: f"at most {MAX_BYTES:,} bytes are taken",
         TOO_MANY_PIXELS: f"at most {MAX_PIXELS:,} pixels are taken",
+        TOO_MANY_PARTS: "save it again without comments and the like",
     }
     return limits.get(reason, f"send one of {', '.join(FORMATS)}")

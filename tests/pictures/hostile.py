@@ -23,6 +23,7 @@ from findling.pictures import (
     NOT_A_PICTURE,
     PLACEHOLDER,
     TOO_MANY_BYTES,
+    TOO_MANY_PARTS,
     TOO_MANY_PIXELS,
     TOO_MANY_SCANS,
     WEB_PAGE,
@@ -154,6 +155,21 @@ def many_scans() -> bytes:
     return bytes(content[:-2]) + scan * 500 + b"\xff\xd9"
 
 
+def scans_of_one_colour() -> bytes:
+    """The same without progression: each component has its own scan, and one has hundreds."""
+    content = bytearray(saved(scene(size=(64, 64)), "JPEG", subsampling=0))
+    frame = content.index(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = struct.pack(">HH", 6000, 8000)
+    scans = b"".join(bytes.fromhex(f"ffda0008010{n}00003f00") + b"\x00" for n in (1, 2, 3, *[1] * 500))
+    return bytes(content[: content.index(b"\xff\xda")]) + scans + b"\xff\xd9"
+
+
+def gif_beginning_with(extensions: bytes) -> bytes:
+    content = saved(scene("P"), "GIF")
+    palette = 3 * (2 << (content[10] & 7))
+    return content[: 13 + palette] + extensions + content[13 + palette :]
+
+
 def webp_bomb() -> bytes:
     """Both sides have 14 bits in the header of a lossless file (RFC 9649, section 3.4)."""
     content = bytearray(saved(scene(), "WEBP", lossless=True))
@@ -232,6 +248,10 @@ CASES: dict[str, Case] = {
     "grey jpeg": taken(lambda: saved(scene("L"), "JPEG"), None),
     "cmyk jpeg": taken(lambda: saved(scene("CMYK"), "JPEG", quality=95)),
     "jpeg with bytes after its end": taken(lambda: jpeg(quality=95) + random.Random(1).randbytes(5000)),
+    "jpeg with bytes like scans after its end": taken(lambda: jpeg(quality=95) + b"\xff\xda" * 500_000),
+    "gif with a long comment": taken(
+        lambda: gif_beginning_with(b"\x21\xfe" + (b"\xff" + b"A" * 255) * 4000 + b"\0"), None
+    ),
     "jpeg with broken exif": taken(broken_exif),
     "jpeg with looping exif": taken(looping_exif),
     # Decoders fill with grey what a well-ended file lacks, and nobody can tell.
@@ -264,6 +284,25 @@ CASES: dict[str, Case] = {
     "jpeg that says 65,000 by 65,000": refused(lambda: lying_size(65_000, 65_000), TOO_MANY_PIXELS),
     "gif frame larger than its screen": refused(gif_frame_beyond_screen, TOO_MANY_PIXELS),
     "progressive jpeg of 500 scans": refused(many_scans, TOO_MANY_SCANS),
+    "jpeg of 500 scans of one colour": refused(scans_of_one_colour, TOO_MANY_SCANS),
+    "gif of a million comments": refused(
+        lambda: gif_beginning_with(b"\x21\xfe\1A\0" * 1_000_000), TOO_MANY_PARTS
+    ),
+    "gif comment byte by byte": refused(
+        lambda: gif_beginning_with(b"\x21\xfe" + b"\1A" * 1_000_000 + b"\0"), TOO_MANY_PARTS
+    ),
+    "jpeg of a million comments": refused(
+        lambda: jpeg()[:2] + b"\xff\xfe\0\2" * 1_000_000 + jpeg()[2:], TOO_MANY_PARTS
+    ),
+    "jpeg with filling between its parts": refused(
+        lambda: jpeg()[:2] + b"\xff" * 1_000_000 + jpeg()[2:], TOO_MANY_PARTS
+    ),
+    "png of a million parts": refused(
+        lambda: png()[:33] + chunk(b"aaAa", b"") * 1_000_000 + png()[33:], TOO_MANY_PARTS
+    ),
+    "png of a million parts after its pixels": refused(
+        lambda: png()[:-12] + chunk(b"aaAa", b"") * 1_000_000 + png()[-12:], TOO_MANY_PARTS
+    ),
     "png with a comment of 20 MB": refused(text_bomb, DAMAGED),
     "20 MB and one byte": refused(lambda: jpeg() + bytes(pictures.MAX_BYTES), TOO_MANY_BYTES),
     # Cut short and damaged.
