@@ -312,6 +312,21 @@ def test_robots_are_obeyed_and_asked_once(host: Host, fetcher: Open, clock: Cloc
         (give(b"\xff\xfe\0junk" * 100), None),
         (endless, None),
         (give(b"User-agent: findling\nDisallow: /"), reasons.ROBOTS),
+        (give(b"User-agent: *\nDisallow: /\n" + b"#" * 600_000), reasons.ROBOTS),
+        (
+            give(gzip.compress(b"User-agent: *\nDisallow: /\n" + bytes(9_000_000)), Content_Encoding="gzip"),
+            reasons.ROBOTS,
+        ),
+        (
+            raw(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nUser-agent: *\nDisallow: /\n",
+                b"#" * 600_000,
+            ),
+            reasons.ROBOTS,
+        ),
+        (give(b"User-agent: *\n" + b"#" * 511_980 + b"\nDisallow: /private/"), None),
+        (give(PICTURE, Content_Encoding="br"), reasons.NO_ROBOTS),
+        (redirect("http://10.0.0.1/robots.txt"), reasons.NO_ROBOTS),
         (give(b"", "500 Oops"), reasons.NO_ROBOTS),
         (raw(b""), reasons.NO_ROBOTS),
     ],
@@ -336,7 +351,8 @@ def test_robots_that_cannot_be_read_forbid_for_now(
         b"Request-rate: 1/0s",
         b"Request-rate: 9/" + b"9" * 5000,
         b"Disallow: /%zz%\xff",
-        b"Disallow: /" + b"*" * 10_000,
+        b"Disallow: /a" + b"*a" * 10_000,
+        b"\n".join(b"User-agent: a%d" % n for n in range(15_000)) + b"\nDisallow: /y\nUser-agent: *",
         b"Allow",
         b"\0" * 9999,
     ],
@@ -346,6 +362,18 @@ def test_robots_of_any_bytes_do_no_harm(line: bytes, host: Host, fetcher: Open) 
     host.default = give()
     got = list(fetcher(robots=True).fetch_many([host.url("/x.jpg"), host.url("/private/x.jpg")]))
     assert [each.reason for each in got] == [None, reasons.ROBOTS]
+
+
+def test_robots_are_read_again_after_a_day(host: Host, fetcher: Open, clock: Clock) -> None:
+    host.routes["/robots.txt"] = give(b"User-agent: *\nDisallow: /private\n")
+    host.default = give()
+    made = fetcher(robots=True)
+    for day, reason in ((0, None), (2, reasons.ROBOTS)):
+        clock.time = 1_700_000_000 + day * 86_400
+        (got,) = made.fetch_many([host.url(f"/{day}.jpg")])
+        assert got.reason == reason
+        host.routes["/robots.txt"] = give(b"User-agent: *\nDisallow: /\n")
+    assert host.asked["/robots.txt"] == 2
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b'"' + b"a" * 7000 + b'"', "\u2028é".encode(), b""])

@@ -50,15 +50,16 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class _Wish:
-    """What of a host is asked for."""
+    """What of a host is asked for; more than `limit` bytes are refused, or where that will do not read."""
 
     accept: str
     limit: int
     held: Held | None = None
     obeying: bool = True
+    beginning: bool = False
 
 
-_ROBOTS = _Wish("text/plain", robots.MAX_BYTES, obeying=False)
+_ROBOTS = _Wish("text/plain", robots.MAX_BYTES, obeying=False, beginning=True)
 
 
 class Web:
@@ -194,35 +195,27 @@ class Web:
                     raise Failed(reasons.REDIRECT)
                 return Answer(location=location)
             if status in {200, 203}:
-                return Answer(await self._body(response, wish.limit), etag, modified)
+                return Answer(await self._body(response, wish), etag, modified)
             reason = _BY_STATUS.get(status, reasons.SERVER if status >= 500 else reasons.REFUSED)
             wait = self._asked_wait(said.get("Retry-After")) if reason in reasons.PASSING else None
             raise Failed(reason, wait)
 
-    async def _body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        """The body, never more than `limit` bytes of it, compressed or not."""
+    async def _body(self, response: aiohttp.ClientResponse, wish: _Wish) -> bytes:
+        """The body, never more than the limit's bytes of it, compressed or not."""
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
             raise Failed(reasons.ENCODING)
-        if (response.content_length or 0) > limit:
+        if (response.content_length or 0) > wish.limit and not wish.beginning:
             raise Failed(TOO_MANY_BYTES)
         body = bytearray()
         async for piece in response.content.iter_any():
             body += piece
-            if len(body) > limit:
-                raise Failed(TOO_MANY_BYTES)
-        if encoding in {"", "identity"}:
-            return bytes(body)
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        try:
-            content = inflate.decompress(body, limit + 1)
-        except zlib.error:
-            raise Failed(DAMAGED) from None
-        if len(content) > limit:
+            if len(body) > wish.limit:
+                break
+        content = bytes(body) if encoding in {"", "identity"} else _inflated(body, wish.limit)
+        if max(len(body), len(content)) > wish.limit and not wish.beginning:
             raise Failed(TOO_MANY_BYTES)
-        if not inflate.eof:
-            raise Failed(reasons.CUT)
-        return content
+        return content[: wish.limit]
 
     def _asked_wait(self, text: str | None) -> float | None:
         """Retry-After in seconds, as it stands or until its date (RFC 9110, section 10.2.3)."""
@@ -234,6 +227,18 @@ class Web:
             return max(0.0, parsedate_to_datetime(text).timestamp() - self._timing.now())
         except (ValueError, OverflowError):
             return None
+
+
+def _inflated(body: bytearray, limit: int) -> bytes:
+    """What gzip or zlib packed; one byte more than `limit` where there is more."""
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        content = inflate.decompress(body, limit + 1)
+    except zlib.error:
+        raise Failed(DAMAGED) from None
+    if not inflate.eof and max(len(content), len(body)) <= limit:
+        raise Failed(reasons.CUT)
+    return content
 
 
 def _plain(value: str | None) -> str | None:
