@@ -16,6 +16,7 @@ from findling.catalog import Catalog
 from findling.demo.covers import draw_cover
 from findling.encoders.base import Vectors
 from findling.encoders.clip import Clip
+from findling.errors import SourceError
 from findling.fetch import FetchOptions
 from findling.records import Query
 from findling.schema import WAITED, WORKED, Drop, waited_share
@@ -77,6 +78,51 @@ def test_each_picture_is_embedded_once_and_each_failure_is_told(home: Path) -> N
     second = build.build(config.load(home))
     assert second.embedded["cover"] == {"new": 0, "reused": 2, "failed": 3}
     assert second.snapshot == first.snapshot
+
+
+def test_failures_are_told_by_reason_also_when_nothing_has_changed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    for _ in range(2):
+        assert cli.run(["build"]) == 0
+        told = capsys.readouterr().out
+        assert set(re.findall(r"failed +1 +(.+)", told)) == set(failures(home).values())
+    assert cli.run(["build", "--json"]) == 0
+    by_reason = json.loads(capsys.readouterr().out)["failures"]["cover"]
+    assert by_reason == {"not found": 1, "outside the folders": 1, failures(home)["broken"]: 1}
+
+
+def test_where_no_picture_can_be_had_the_reasons_are_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "covers").rename(home / "elsewhere")
+    assert cli.run(["build"]) == 1
+    told = capsys.readouterr().err
+    assert "none of the pictures of 'cover' could be had: 4 not found, 1 outside the folders" in told
+
+
+@pytest.mark.parametrize("name", [None, "readme.txt"])
+def test_a_folder_without_pictures_is_told(home: Path, name: str | None) -> None:
+    (home / "empty").mkdir()
+    if name:
+        (home / "empty" / name).touch()
+    source = (
+        'source = { kind = "images", path = "empty" }\ndocument = { title = "title", keep = ["title"] }\n'
+    )
+    rest = 'collection = "pictures"\nvectors.cover = { encoder = "hashing", image = "image" }\n'
+    (home / "findling.toml").write_text(source + rest)
+    why = "look at why .* 1 not a picture by its name" if name else r"check the path in \[source\]"
+    with pytest.raises(SourceError, match=f"no document was kept of {1 if name else 0} records.*{why}"):
+        build.build(config.load(home))
+
+
+def test_an_encoder_of_texts_is_refused_for_pictures_before_anything_is_read(home: Path) -> None:
+    (home / "findling.toml").write_text(CONFIG.replace('"hashing", image', '"minilm", image'))
+    with pytest.raises(config.ConfigError, match=r"vectors\.cover has images.* reads none"):
+        build.build(config.load(home))
+    assert not list((home / "data").glob("**/*.parquet"))
 
 
 def test_a_picture_that_is_mended_is_tried_again_alone(home: Path) -> None:
@@ -163,6 +209,23 @@ def test_labels_are_counted_by_field(home: Path, capsys: pytest.CaptureFixture[s
     words = ["eval", "--like-label", "kind", "--field", "cover", "-c", str(home), "--json"]
     assert cli.run(words) == 0
     assert json.loads(capsys.readouterr().out)["documents"] == 3
+    assert cli.run([*words[:4], "covers", *words[5:]]) == 2
+    assert "there is no vector field 'covers'; known are text, cover" in capsys.readouterr().err
+    assert cli.run(["eval", "--like-label", "author", "-c", str(home)]) == 2
+    assert "has to be in document.keep" in capsys.readouterr().err
+
+
+def test_documents_without_a_label_are_not_alike(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    books = [
+        {"id": f"{colour}{n}", "title": "x", "kind": kind, "cover": f"covers/{colour}.png"}
+        for colour, kind in (("red", None), ("blue", ["a", "b"]))
+        for n in range(6)
+    ]
+    (home / "books.jsonl").write_text("".join(json.dumps(book) + "\n" for book in books))
+    build.build(config.load(home))
+    assert cli.run(["eval", "--like-label", "kind", "--field", "cover", "-c", str(home), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["documents"], told["labels"], told["precision_at_5"]) == (6, 1, 1.0)
 
 
 def test_pictures_from_elsewhere_need_a_contact(home: Path) -> None:

@@ -62,6 +62,7 @@ class Report:
     records: dict[str, Any] = field(default_factory=dict)
     embedded: dict[str, dict[str, int]] = field(default_factory=dict)
     waited: dict[str, float] = field(default_factory=dict)  # an encoder's share of time, for pictures
+    failures: dict[str, dict[str, int]] = field(default_factory=dict)  # pictures not had, by field and reason
     index: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     published: bool = False
@@ -184,12 +185,23 @@ def open_source(settings: Settings) -> Source:
 
 
 def open_encoders(settings: Settings) -> dict[str, Encoder]:
-    """The encoder of each vector field; none has loaded its weights yet."""
+    """The encoder of each vector field; none has loaded its weights yet.
+
+    Raises ConfigError where one reads no pictures, or no texts, and its field has some.
+    """
     cache = config.models_cache()
-    return {
+    encoders = {
         name: open_encoder(field.encoder, dict(field.options), cache)
         for name, field in settings.vectors.items()
     }
+    for name, encoder in encoders.items():
+        wanted = "text" if settings.vectors[name].image is None else "image"
+        if wanted not in encoder.spec.modalities:
+            raise ConfigError(
+                f"vectors.{name} has {wanted}s, and the encoder {encoder.spec.name} reads none",
+                todo=f'take one that does, such as "{"minilm" if wanted == "text" else "clip-vit-b-32"}"',
+            )
+    return encoders
 
 
 def _try_out(encoders: Mapping[str, Encoder]) -> None:
@@ -240,8 +252,9 @@ def embed(build: _Build, name: str, report: Report) -> dict[str, int]:
     made_from = [build.work.documents_version(), repr(read)]
     stage = f"embed-{name}"
     before = None if build.retry_failed else build.work.recall(stage, [*made_from, cache.version()])
-    if before is not None:
-        return {"new": 0, "reused": before["embedded"], "failed": before["failed"]}
+    if before is not None and "failed" not in before:  # which earlier versions counted without reasons
+        report.failures |= {name: before["failures"]} if before["failures"] else {}
+        return {"new": 0, "reused": before["embedded"], "failed": sum(before["failures"].values())}
     inputs = build.engine.run(
         build.work.offered(), [read], build.work.made_from(f"inputs-{name}", made_from), f"read {name}"
     )
@@ -253,11 +266,17 @@ def embed(build: _Build, name: str, report: Report) -> dict[str, int]:
         build.engine.run(pending, [make], cache.path, f"embed {name}")
         if build.settings.vectors[name].image:
             report.waited[name] = schema.waited_share(Shards(cache.path).drops(but=before_it))
-    failed = 0
+    failures: dict[str, int] = {}
     if build.settings.vectors[name].image:
-        failed = _tell_failed(build, name, _lacking(build, distinct, cache), cache)
-    counts = {"embedded": every - failed, "failed": failed}
-    build.work.remember(stage, [*made_from, cache.version()], counts)
+        failures = _tell_failed(build, name, _lacking(build, distinct, cache), cache)
+    report.failures |= {name: failures} if failures else {}
+    failed = sum(failures.values())
+    if failed == every and failures:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in failures.items())
+        build.progress.say(f"none of the pictures of {name!r} could be had: {told}")
+    build.work.remember(
+        stage, [*made_from, cache.version()], {"embedded": every - failed, "failures": failures}
+    )
     return {"new": new - failed, "reused": every - new, "failed": failed}
 
 
@@ -290,23 +309,25 @@ def _lacking(build: _Build, distinct: Shards, cache: Embeddings) -> Shards:
     return build.engine.join(distinct, _known(build, cache), on=("hash", "hash"), how="anti")
 
 
-def _tell_failed(build: _Build, name: str, lacking: Shards, cache: Embeddings) -> int:
-    """failures/embed-FIELD.jsonl: each picture that could not be had or read, with its reason."""
+def _tell_failed(build: _Build, name: str, lacking: Shards, cache: Embeddings) -> dict[str, int]:
+    """failures/embed-FIELD.jsonl: each picture that could not be had or read; gives how many by reason."""
     known = {
         row["hash"]: (row, d.reason)
         for d in Shards(cache.path).drops()
         if (row := json.loads(d.detail or "{}"))
     }
     lines = []
+    reasons: Counter[str] = Counter()
     for batch in lacking.batches():
         for key, identity, reference in zip(
             *(batch.column(n).to_pylist() for n in ("hash", "id", "text")), strict=True
         ):
             reason = known[key.hex()][1] if key.hex() in known else "not tried"
+            reasons[reason] += 1
             told = {"step": f"embed {name}", "id": identity, "reason": reason, "record": reference}
             lines.append(msgspec.json.encode(told) + b"\n")
     storage.write_bytes(storage.join(build.catalog.root, "failures", f"embed-{name}.jsonl"), b"".join(lines))
-    return len(lines)
+    return dict(reasons.most_common())
 
 
 def publish(build: _Build, identity: str) -> str:

@@ -43,9 +43,10 @@ class Indexing:
         """
         documents, root = self.work.documents, self.catalog.root
         if not documents.count():
+            why = ", ".join(f"{count:,} {reason}" for reason, count in records["dropped"].items())
             raise SourceError(
                 f"no document was kept of {records['read']} records, so there is nothing to search",
-                todo=f"look at why they were dropped: {records['dropped']}",
+                todo=f"look at why they were dropped: {why}" if why else "check the path in [source]",
             )
         draft = writer.Draft(
             settings=self.settings,

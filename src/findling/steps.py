@@ -168,7 +168,7 @@ class PictureStep:
 
         def run(batch: pa.RecordBatch) -> pa.RecordBatch:
             keys = picture_keys(batch, self.column, self.base)
-            there = pa.array([key is not None for key in keys])
+            there = pa.array([key is not None for key in keys], pa.bool_())
             kept = batch.filter(there)
             hashes = pa.array([key for key in keys if key is not None], pa.binary())
             columns = {"hash": hashes, "text": kept.column(self.column), "id": kept.column("id")}
@@ -209,7 +209,7 @@ class EmbedPicturesStep:
                 images = [each.image for each in loaded if each.image is not None]
                 vectors += list(encoder.embed_images(images)) if images else []
                 reasons += [None if each.image is not None else each.reason for each in loaded]
-            kept = batch.filter(pa.array([reason is None for reason in reasons]))
+            kept = batch.filter(pa.array([reason is None for reason in reasons], pa.bool_()))
             drops = [
                 Drop(reason, 1, _failure(batch, row))
                 for row, reason in enumerate(reasons)

@@ -59,8 +59,9 @@ def build(
     )
     if as_json:
         told = dataclasses.asdict(report)
-        if not report.waited:
-            del told["waited"]
+        for name in ("waited", "failures"):  # of pictures only
+            if not told[name]:
+                del told[name]
         print_json(told)
     else:
         print("\n".join(summary(report)))
@@ -188,6 +189,9 @@ def summary(report: builder.Report) -> list[str]:
         if name in report.waited:
             told += f"; the encoder waited for pictures {report.waited[name]:.0%} of its time"
         lines.append(f"embedded {name}: {told}")
+        lines += [
+            f"  failed  {count:>12,}  {reason}" for reason, count in report.failures.get(name, {}).items()
+        ]
     for name, built in report.index.items():
         size = amount(built["bytes"], "bytes")
         lines.append(f"index {name}: {built['kind']}, {size}, recall@10 {built['recall_at_10']:.3f}")

@@ -86,23 +86,34 @@ def _like_label(searcher: Searcher, column: str, field: str | None) -> dict[str,
     """Leave-one-out: of the documents most like each one, how many share its value of a column."""
     if column not in searcher.manifest.columns:
         known = ", ".join(searcher.manifest.columns)
-        raise QueryError(f"documents have no column {column!r}", todo=f"known are {known}")
+        raise QueryError(
+            f"documents have no column {column!r}",
+            todo=f"known are {known}; what is to be there has to be in document.keep when it is built",
+        )
+    if field is not None and field not in searcher.fields:
+        raise QueryError(
+            f"there is no vector field {field!r}", todo=f"known are {', '.join(searcher.fields) or 'none'}"
+        )
     labels = searcher.store.column(column).to_pylist()
     ids = searcher.store.column("id").to_pylist()
-    label_of = dict(zip(ids, labels, strict=True))
+    label_of = {
+        identity: tuple(label) if isinstance(label, list) else label
+        for identity, label in zip(ids, labels, strict=True)
+        if label is not None  # documents without one have nothing in common
+    }
     shares = []
-    with progress().task(f"like {column}", len(ids), "documents") as task:
-        for identity in ids:
+    with progress().task(f"like {column}", len(label_of), "documents") as task:
+        for identity, label in label_of.items():
             asked = Query(like=identity, mode="semantic", field=field, k=_LIKE)
             with contextlib.suppress(QueryError):  # a document without a vector is like nothing
-                found = [label_of[hit.id] for hit in searcher.search(asked).hits]
-                shares.append(sum(label == label_of[identity] for label in found) / _LIKE)
+                found = [label_of.get(hit.id) for hit in searcher.search(asked).hits]
+                shares.append(found.count(label) / _LIKE)
             task.advance(1)
     precision = sum(shares) / len(shares) if shares else 0.0
     return {
         "documents": len(shares),
         "label": column,
-        "labels": len(set(labels)),
+        "labels": len(set(label_of.values())),
         "field": field or ", ".join(searcher.fields),
         f"precision_at_{_LIKE}": round(precision, 5),
     }
