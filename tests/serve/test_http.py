@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -209,6 +210,41 @@ serve = { image_hosts = ["covers.example.org"] }
         for identity in ("outside", "absolute", "source", "remote", "none"):
             assert running.call(f"/collections/small/documents/{identity}/picture").status == 404
         assert "https://covers.example.org" in running.call("/").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("source", ["table", "folder", "archive", "glob"])
+def test_pictures_of_a_source_elsewhere_are_shown(tmp_path: Path, source: str) -> None:
+    home, photos = tmp_path / "home", tmp_path / "photos"
+    home.mkdir()
+    photos.mkdir()
+    Image.new("RGB", (4, 6), "red").save(photos / "a.jpg")
+    Image.new("RGB", (4, 6), "blue").save(tmp_path / "beside.jpg")
+    (photos / "links").mkdir()
+    (photos / "links" / "b.jpg").symlink_to(tmp_path / "beside.jpg")
+    (photos / "list.csv").write_text("id,image\na.jpg,a.jpg\nbeside,../beside.jpg\n")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as packed:
+        packed.write(photos / "a.jpg", "a.jpg")
+    kinds = {
+        "table": 'table = "../photos/list.csv", id = "id"',
+        "folder": 'path = "../photos"',
+        "archive": 'path = "../photos.zip"',
+        "glob": f'path = "{photos}/*.j*"',
+    }
+    text = f"""
+collection = "small"
+source = {{ kind = "images", {kinds[source]} }}
+document = {{ title = "title", picture = "image" }}
+lexical = {{ input = ["title"] }}
+"""
+    (home / "findling.toml").write_text(text)
+    build.build(config.load(home))
+    with serving(home) as running:
+        here = "photos/a.jpg" if source == "archive" else "a.jpg"
+        good = running.call(f"/collections/small/documents/{here}/picture")
+        assert (good.status, good.type) == (200, "image/jpeg")
+        assert Image.open(io.BytesIO(good.body)).size == (4, 6)
+        for identity in ("beside", "links/b.jpg"):
+            assert running.call(f"/collections/small/documents/{identity}/picture").status == 404
 
 
 def test_a_new_snapshot_goes_live_without_a_restart(small_home: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from findling.config import ServeOptions
 from findling.errors import NotFound, QueryError
 from findling.records import Answer, Query
-from findling.serve import admin, middleware, openapi, problems, requests
+from findling.serve import admin, middleware, openapi, problems, requests, shown
 from findling.serve.batcher import Batcher
 from findling.serve.cache import Cache, key_of
 from findling.serve.kept import Kept
@@ -31,13 +31,6 @@ from findling.serve.tracing import Tracer
 from findling.serve.visit import visit
 
 PAGE = Path(__file__).parent / "page"
-_PICTURES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-}
 _EXAMPLES = 6
 
 
@@ -200,17 +193,17 @@ async def _document(service: Service, request: Request) -> Response:
 
 
 async def _picture(service: Service, request: Request) -> Response:
-    """A document's picture, where it is a file below the directory of the configuration."""
+    """A document's picture, where it lies in a folder that the build may read."""
     collection = find(service.collections, request.path_params["collection"])
     searcher = collection.searcher
     document = msgspec.json.decode(searcher.document(request.path_params["id"]))
-    value = document.get(searcher.manifest.picture or "")
-    base = Path(collection.settings.base).resolve()
-    path = (base / str(value)).resolve() if value else base
-    if not (path.is_relative_to(base) and path.suffix.lower() in _PICTURES and path.is_file()):
+    reference = document.get(searcher.manifest.picture or "")
+    found = (
+        await asyncio.to_thread(shown.response, collection.settings, str(reference)) if reference else None
+    )
+    if found is None:
         raise NotFound(f"document {request.path_params['id']!r} has no picture here")
-    headers = {"Cache-Control": "private, max-age=86400"}
-    return FileResponse(path, media_type=_PICTURES[path.suffix.lower()], headers=headers)
+    return found
 
 
 async def _collections(service: Service, request: Request) -> Response:
