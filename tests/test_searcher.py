@@ -16,6 +16,7 @@ import small
 from findling import build, config, snapshot
 from findling.catalog import Catalog
 from findling.errors import FindlingError, NotFound, QueryError, SnapshotError
+from findling.fields import VectorField
 from findling.records import Answer, Query, Term
 from findling.searcher import Searcher
 
@@ -206,6 +207,8 @@ REFUSED: dict[str, tuple[Query, str]] = {
     "wrong type": (Query(q="x", where="year = 'red'"), "year"),
     "vector": (Query(vector=np.ones(3, np.float32)), "3 numbers"),
     "picture": (Query(image=b"no picture"), "picture cannot be decoded"),
+    "weights of 0": (Query(q="x", weights={"text": 0, "lexical": -1}), "nothing to rank by: text, lexical"),
+    "weight of the only part": (Query(like="moby", weights={"text": -1}), "nothing to rank by: text"),
     "words wanted": (Query(like="moby", mode="lexical"), "needs words"),
 }
 
@@ -216,6 +219,19 @@ def test_what_cannot_be_asked_is_refused_in_one_line(searcher: Searcher, query: 
         searcher.search(query)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_picture_that_nothing_looks_at_is_refused_beside_words_too(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VectorField, "reads", lambda field, modality: modality == "text")  # noqa: ARG005
+    for query in (
+        Query(image=b"x"),
+        Query(q="whale", image=b"x"),
+        Query(q="whale", also=(Term(image=b"x"),)),
+    ):
+        with pytest.raises(QueryError, match="no vector field that is asked reads pictures"):
+            searcher.search(query)
 
 
 def test_an_unknown_document_is_not_found(searcher: Searcher) -> None:

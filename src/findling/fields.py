@@ -80,8 +80,12 @@ class VectorField:
         words = [term.q for term in terms if self._reads(term) and self._quick(term, full) is None]
         self.kept.embed(self.encoder, words)
 
+    def reads(self, modality: str) -> bool:
+        """Whether its encoder takes such queries: "text" or "image"."""
+        return modality in self.encoder.spec.modalities
+
     def _reads(self, term: Term) -> bool:
-        return bool(term.q.strip()) and "text" in self.encoder.spec.modalities
+        return bool(term.q.strip()) and self.reads("text")
 
     def _quick(self, term: Term, full: bool) -> Vectors | None:
         return None if self.instant is None or full else self.instant.embed(term.q)
@@ -101,9 +105,8 @@ class VectorField:
                     f"the vector has {term.vector.size} numbers, field {self.name!r} has {spec.dim}"
                 )
             vectors.append(term.vector)
-        if term.image is not None:
-            picture = pictures.decode(term.image, spec.jpeg_side)
-            vectors += list(self.encoder.embed_images([picture])) if "image" in spec.modalities else []
+        if term.image is not None and self.reads("image"):
+            vectors += list(self.encoder.embed_images([pictures.decode(term.image, spec.jpeg_side)]))
         return vectors
 
 

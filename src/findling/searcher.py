@@ -202,6 +202,9 @@ class Searcher:
         _known("field", [query.field] if query.field else [], list(self.fields))
         _known("weights", list(query.weights), [*self.fields, *([LEXICAL] if self.lexical else [])])
         _known("facets", list(query.facets), ["id", *self.manifest.columns])
+        pictured = query.mode != "lexical" and any(term.image is not None for term in query.terms)
+        if pictured and not any(self.fields[name].reads("image") for name in self._asked(query)):
+            raise QueryError("no vector field that is asked reads pictures", todo="ask with words")
         if query.query == "instant" and not any(self.fields[name].instant for name in self._asked(query)):
             raise QueryError(
                 "this collection has no instant queries",
@@ -223,6 +226,7 @@ class Searcher:
         one adds: so pages of one query never overlap and never miss a row, however deep one goes.
         """
         vectors, degraded = self._vectors(query)
+        _check_weights(query, [*vectors, *([LEXICAL] if self._reads_words(query) else [])])
         stages.lap("encode")
         asked = [self._row(term.like) for term in query.terms if term.like is not None and term.weight > 0]
         reach = query.offset + query.k
@@ -387,6 +391,15 @@ def _check_numbers(query: Query) -> None:
         raise QueryError("a weight is out of range", todo=f"give numbers up to {MAX_WEIGHT:g}")
     if query.min_score is not None and not math.isfinite(query.min_score):
         raise QueryError(f"min_score is {query.min_score}", todo="give a number")
+
+
+def _check_weights(query: Query, parts: list[str]) -> None:
+    """Raises QueryError where a request only pushes down: a part's best would come last, and the rest not."""
+    if parts and all(query.weights.get(name, 1.0) <= 0 for name in parts):
+        raise QueryError(
+            f"weights leave nothing to rank by: {', '.join(parts)} would count 0 or less",
+            todo="give one of them a weight above 0; for unlike, give a term of also one below 0",
+        )
 
 
 def _by_row(parts: Mapping[str, Ranked], rows: Rows) -> tuple[list[dict[str, float]], list[dict[str, int]]]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from PIL import Image
-from running import Running, children, command, serving
+from running import Reply, Running, children, command, serving
 
 import small
 from findling import build, config
@@ -347,20 +347,70 @@ def picture(colour: str) -> bytes:
     return content.getvalue()
 
 
+def send(service: Running, *fields: tuple[str, bytes] | tuple[str, bytes, str]) -> Reply:
+    """Search by a form whose fields have a name, a value, and where they are files a file name."""
+    body = b""
+    for name, value, *file in fields:
+        named = "".join(f'; filename="{each}"' for each in file)
+        head = f'--b\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+        body += head.encode() + value + b"\r\n"
+    return service.call(SEARCH, body + b"--b--\r\n", kind="multipart/form-data; boundary=b")
+
+
 def test_a_picture_is_taken_as_base64_and_as_a_form(service: Running) -> None:
     posted = service.call(SEARCH, {"image": base64.b64encode(picture("red")).decode(), "mode": "semantic"})
     assert posted.status == 200
     assert len(posted.json()["hits"]) > 0
-    boundary = "0123456789"
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="mode"\r\n\r\nsemantic\r\n'.encode(),
-        f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n'.encode(),
-        b"Content-Type: image/png\r\n\r\n" + picture("red") + b"\r\n",
-        f"--{boundary}--\r\n".encode(),
-    ]
-    form = service.call(SEARCH, b"".join(parts), kind=f"multipart/form-data; boundary={boundary}")
+    form = send(service, ("mode", b"semantic"), ("image", picture("red"), "a.png"))
     assert form.status == 200
     assert form.json()["hits"] == posted.json()["hits"]
+
+
+def test_a_form_takes_weights_and_further_terms_as_json(service: Running) -> None:
+    also = [{"q": "whale", "weight": -0.5}]
+    asked = {"image": base64.b64encode(picture("red")).decode(), "also": also, "mode": "semantic"}
+    form = send(
+        service,
+        ("image", picture("red"), "a.png"),
+        ("also", json.dumps(also).encode()),
+        ("weights", b'{"text": 2}'),
+        ("mode", b"semantic"),
+    )
+    assert form.status == 200
+    assert form.json()["hits"] == service.call(SEARCH, asked).json()["hits"]
+    for wrong in (b"[{", b'[{"quack": 1}]', b"[" * 10_000, b"[" + b"0," * 100_001 + b"0]", b"\xff"):
+        assert send(service, ("q", b"x"), ("also", wrong)).status == 400
+
+
+def test_a_file_that_nobody_chose_is_none(service: Running) -> None:
+    """Browsers send an empty part without a file's name for an input that was left open."""
+    form = send(service, ("q", b"whale"), ("image", b"", ""))
+    assert form.status == 200
+    assert form.json()["hits"] == service.call(SEARCH, {"q": "whale"}).json()["hits"]
+    assert "no bytes" in send(service, ("q", b"whale"), ("image", b"", "a.png")).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("data:image/png;base64,iVBORw0KGgo=", "without data: before"),
+        ("iVBORw0K\nGgo=", "without line ends"),
+        ("iVBORw0KGgo=", "picture cannot be decoded"),
+    ],
+)
+def test_base64_that_is_none_is_told(service: Running, image: str, said: str) -> None:
+    reply = service.call(SEARCH, {"image": image})
+    assert reply.status == 400
+    assert said in reply.json()["detail"]
+
+
+def test_what_is_sent_otherwise_learns_how(service: Running) -> None:
+    two = send(service, ("image", picture("red"), "a.png"), ("image", picture("blue"), "b.png"))
+    assert "more than one file; send one, and further pictures as base64 in also" in two.json()["detail"]
+    for kind in ("image/png", "application/json"):
+        bare = service.call(SEARCH, picture("red"), kind=kind)
+        assert bare.status == 400
+        assert "multipart/form-data" in bare.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ class SearchBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _LISTS = ("facets",)
+_JSON = ("also", "vector", "weights")
 MAX_VALUES = 100_000
 """Values in a body, however deep: in 32 MB there is room for ten million, and they would take gigabytes."""
 
@@ -92,11 +93,11 @@ def _numbers(vector: list[float] | None) -> NDArray[np.float32] | None:
 
 
 def from_parameters(parameters: Mapping[str, str | bytes], **fixed: Any) -> Query:
-    """A query out of a URL's parameters; raises QueryError naming one that is unknown or wrong."""
-    given: dict[str, Any] = {
-        name: value.split(",") if name in _LISTS and isinstance(value, str) else value
-        for name, value in parameters.items()
-    }
+    """A query out of a URL's parameters or a form's fields, of which those that are no plain value hold JSON.
+
+    Raises QueryError naming one that is unknown or wrong.
+    """
+    given: dict[str, Any] = {name: _value(name, value) for name, value in parameters.items()}
     return _told(lambda: msgspec.convert({**given, **fixed}, SearchBody, strict=False)).asked()
 
 
@@ -108,9 +109,31 @@ async def from_body(request: Request) -> Query:
     content = await request.body()
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         return from_parameters(await _form(request, content))
+    _check_values(content)
+    if not content.lstrip().startswith(b"{"):
+        raise QueryError(
+            "the body is no JSON object",
+            todo='send {"q": "words"}, or a form (multipart/form-data) with the picture as its file "image"',
+        )
+    return _told(lambda: msgspec.json.decode(content, type=SearchBody)).asked()
+
+
+def _check_values(content: bytes) -> None:
     if content.count(b",") + content.count(b"[") + content.count(b"{") > MAX_VALUES:
         raise QueryError("the body has too many values", todo=f"at most {MAX_VALUES:,} are taken")
-    return _told(lambda: msgspec.json.decode(content, type=SearchBody)).asked()
+
+
+def _value(name: str, value: str | bytes) -> Any:
+    """What a parameter stands for, as JSON would have it."""
+    if isinstance(value, bytes):
+        return value
+    if name in _JSON:
+        _check_values(value.encode("utf-8", "replace"))
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise QueryError(f"{name} is no JSON: {error}", todo="send it as in a body of JSON") from None
+    return value.split(",") if name in _LISTS else value
 
 
 async def _form(request: Request, content: bytes) -> dict[str, str | bytes]:
@@ -123,9 +146,15 @@ async def _form(request: Request, content: bytes) -> dict[str, str | bytes]:
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        if str(error).startswith("Too many files"):
+            raise QueryError(
+                "the form has more than one file", todo="send one, and further pictures as base64 in also"
+            ) from None
         raise QueryError(f"the form cannot be read: {error}", todo="send multipart/form-data") from None
     async with _closing(form):
-        return {n: await v.read() if isinstance(v, UploadFile) else v for n, v in form.items()}
+        fields = {n: await v.read() if isinstance(v, UploadFile) else v for n, v in form.items()}
+        left_open = {n for n, v in form.items() if isinstance(v, UploadFile) and not (v.filename or v.size)}
+        return {n: v for n, v in fields.items() if n not in left_open}  # browsers send files nobody chose
 
 
 @contextlib.asynccontextmanager
@@ -141,8 +170,8 @@ def _told(convert: Any) -> SearchBody:
         body: SearchBody = convert()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = str(error).replace("`", "'").replace("$.", "")
-        raise QueryError(
-            f"the request cannot be read: {what}",
-            todo=f"allowed are {', '.join(SearchBody.__struct_fields__)}",
-        ) from None
+        todo = f"allowed are {', '.join(SearchBody.__struct_fields__)}"
+        if "base64" in what:
+            todo = "send the file's bytes in base64 alone, without line ends and without data: before them"
+        raise QueryError(f"the request cannot be read: {what}", todo=todo) from None
     return body

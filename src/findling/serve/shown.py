@@ -17,6 +17,8 @@ from findling.pictures import MAX_BYTES
 _TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
     ".png": "image/png",
     ".webp": "image/webp",
     ".gif": "image/gif",
@@ -27,10 +29,9 @@ _packed = Archives()
 
 def folders(settings: Settings) -> list[str]:
     """The configuration's, that of a source `images`, and those of `fetch.allow_paths`, links resolved."""
-    named = settings.source.get("table") or settings.source.get("path")
-    if settings.source_kind != "images":
-        named = None
-    own = [re.split(r"[*?\[]", path)[0] for path in ([named] if isinstance(named, str) else named or [])]
+    source = settings.source if settings.source_kind == "images" else {}
+    named = source.get("table") or source.get("path") or []
+    own = [re.split(r"[*?\[]", path)[0] for path in ([named] if isinstance(named, str) else named)]
     found = []
     for path in ["", *own, *settings.fetch.get("allow_paths", [])]:
         url = storage.join(settings.base, path) if path else settings.base
