@@ -59,6 +59,12 @@ class Host:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
+    def left(self, seconds: float) -> bool:
+        """Whether all connections are closed by the other side within so many seconds."""
+        for thread in self._threads[1:]:
+            thread.join(seconds)
+        return not self._open
+
     def close(self) -> None:
         self.closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from fetch.conftest import Clock
@@ -30,6 +31,16 @@ def test_hosts_do_not_wait_for_one_another(tmp_path: Path, clock: Clock) -> None
     for host in ("a.example", "b.example", "c.example"):
         turns(pace, 1, host=host)
     assert not clock.slept
+
+
+def test_more_hosts_than_files_may_be_open(tmp_path: Path, clock: Clock) -> None:
+    pace = Pace(tmp_path, clock.timing)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(300):
+        turns(pace, 1, interval=10, host=f"{number}.example")
+    assert len(os.listdir("/proc/self/fd")) - before < 150
+    turns(pace, 1, interval=10, host="0.example")
+    assert clock.slept == [10], "whose file was closed is not forgotten"
 
 
 def test_a_pause_holds_for_all_and_for_those_asleep(tmp_path: Path, clock: Clock) -> None:

@@ -168,6 +168,25 @@ def test_a_slow_host_takes_no_longer_than_it_may(
     assert time.monotonic() - started < 5
 
 
+def test_redirects_are_part_of_the_time_that_a_try_may_take(host: Host, fetcher: Open) -> None:
+    def slowly(request: Request) -> None:
+        request.host.closing.wait(0.2)
+        redirect(f"{request.path}0")(request)
+
+    host.default = slowly
+    (got,) = fetcher(attempts=1, timeout=0.5).fetch_many([host.url("/0")])
+    assert got.reason == reasons.TIMED_OUT
+    assert host.asked.total() == 3
+
+
+def test_a_host_of_one_picture_is_left_at_once(host: Host, fetcher: Open) -> None:
+    """With thousands of hosts, connections that wait for a second request would use up a process's files."""
+    host.default = give()
+    (got,) = fetcher(robots=True).fetch_many([host.url("/x.jpg")])
+    assert got.content == PICTURE
+    assert host.left(5)
+
+
 def test_one_bad_picture_fails_no_other(host: Host, fetcher: Open) -> None:
     for name, (sent, _) in CASES.items():
         host.routes[f"/{name.replace(' ', '_')}"] = sent

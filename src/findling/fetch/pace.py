@@ -11,6 +11,7 @@ import hashlib
 import mmap
 import os
 import struct
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from findling.fetch.options import Timing
 
 _TIMES = struct.Struct("<dd")
 _LONGEST = 86_400.0
+_OPEN = 64  # files at once: a table of pictures may name more hosts than a process may have files
 
 
 class Pace:
@@ -28,7 +30,7 @@ class Pace:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._timing = timing
-        self._hosts: dict[str, _Shared] = {}
+        self._hosts: OrderedDict[str, _Shared] = OrderedDict()
 
     def close(self) -> None:
         """Let go of the files."""
@@ -79,6 +81,9 @@ class Pace:
         if host not in self._hosts:
             name = hashlib.sha256(host.encode()).hexdigest()[:32]
             self._hosts[host] = _Shared(self._directory / name)
+        self._hosts.move_to_end(host)
+        if len(self._hosts) > _OPEN:  # nobody uses it: what is asked of a file waits for nothing
+            self._hosts.popitem(last=False)[1].close()
         return self._hosts[host]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -20,6 +21,7 @@ MAX_BYTES = 512_000
 _FRESH = 86_400.0
 _LONGEST_DELAY = 60.0
 _AGAIN = 60.0
+_REMEMBERED = 256  # origins, of which each may have megabytes of rules; the cache has the texts
 _ABSENT = {
     reasons.NOT_FOUND, reasons.FORBIDDEN, reasons.REFUSED, reasons.HOPS, reasons.LOOP, reasons.REDIRECT,
 }  # fmt: skip
@@ -42,7 +44,7 @@ class Robots:
         self._ask = ask
         self._cache = cache
         self._timing = timing
-        self._known: dict[str, tuple[float, Rules]] = {}
+        self._known: OrderedDict[str, tuple[float, Rules]] = OrderedDict()
         self._not_before: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -57,6 +59,9 @@ class Robots:
                 if self._timing.now() < self._not_before.get(target.origin, 0):
                     raise Failed(reasons.NO_ROBOTS)
                 read, rules = self._known[target.origin] = await self._read(target)
+            self._known.move_to_end(target.origin)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
         if not rules.allow("/" + target.url.split("/", 3)[3]):
             raise Failed(reasons.ROBOTS)
         return min(rules.delay, _LONGEST_DELAY)

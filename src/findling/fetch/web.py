@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -25,6 +25,7 @@ _REDIRECTS = 5
 _FAILURES_IN_A_ROW = 40
 _GIVEN_UP_FOR = 300.0
 _LONGEST_BACKOFF = 60.0
+_IDLE = 3.0
 _BY_STATUS = {
     401: reasons.FORBIDDEN, 402: reasons.FORBIDDEN, 403: reasons.FORBIDDEN, 451: reasons.FORBIDDEN,
     404: reasons.NOT_FOUND, 410: reasons.NOT_FOUND,
@@ -75,25 +76,31 @@ class Web:
         )
         # A try's time begins when there is a connection for it, so aiohttp's own limit is never met.
         self._all = asyncio.Semaphore(options.total_connections)
+        self._wanting: Counter[str] = Counter()
         self._in_a_row: Counter[str] = Counter()
         self._given_up: dict[str, float] = {}
-        connector = aiohttp.TCPConnector(
-            resolver=CheckedResolver(options.allow_hosts), limit=0, ttl_dns_cache=60
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
+        self._sessions = {lasting: self._session(lasting=lasting) for lasting in (True, False)}
+
+    def _session(self, *, lasting: bool) -> aiohttp.ClientSession:
+        """Connections to be used again, or once: idle ones to many hosts would use up a process's files."""
+        kept: dict[str, Any] = {"keepalive_timeout": _IDLE} if lasting else {"force_close": True}
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=CheckedResolver(self._options.allow_hosts), limit=0, ttl_dns_cache=60, **kept
+            ),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            headers={"User-Agent": options.user_agent},
+            headers={"User-Agent": self._options.user_agent},
             timeout=aiohttp.ClientTimeout(
-                total=None, connect=options.connect_timeout, sock_read=options.read_timeout
+                total=None, connect=self._options.connect_timeout, sock_read=self._options.read_timeout
             ),
         )
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def get(self, url: str, held: Held | None = None) -> Answer:
         """A picture, or word that the one held is still the same; raises Failed."""
@@ -121,14 +128,14 @@ class Web:
 
     async def _follow(self, url: str, wish: _Wish) -> Answer:
         """The answer at the end of at most five redirects, each checked like the first address."""
-        asked, seen = target(url), set()
+        asked, seen, seconds = target(url), set(), self._options.timeout
         if asked.host not in self._options.allow_hosts:
             self._options.require_contact()
         for _ in range(_REDIRECTS + 1):
             if asked.url in seen:
                 raise Failed(reasons.LOOP)
             seen.add(asked.url)
-            answer = await self._in_turn(asked, wish)
+            answer, seconds = await self._in_turn(asked, wish, seconds)
             if answer.location is None:
                 return answer
             asked = target(answer.location, base=asked.url)
@@ -136,9 +143,19 @@ class Web:
                 raise Failed(reasons.NO_CONTACT)
         raise Failed(reasons.HOPS)
 
-    async def _in_turn(self, asked: Target, wish: _Wish) -> Answer:
-        """One request, when its host's turn has come."""
-        options, host = self._options, asked.host
+    async def _in_turn(self, asked: Target, wish: _Wish, seconds: float) -> tuple[Answer, float]:
+        """One request, when its host's turn has come, and what is left of the seconds that it may take."""
+        self._wanting[asked.host] += 1
+        try:
+            return await self._request(asked, wish, seconds)
+        finally:
+            self._wanting[asked.host] -= 1
+            if not self._wanting[asked.host]:  # there may be more hosts than fit into memory
+                del self._wanting[asked.host]
+                self._gates.pop(asked.host, None)
+
+    async def _request(self, asked: Target, wish: _Wish, seconds: float) -> tuple[Answer, float]:
+        options, host, clock = self._options, asked.host, asyncio.get_running_loop()
         check_literal(host, options.allow_hosts)
         interval = options.interval(host)
         self._check_given_up(host)
@@ -150,7 +167,8 @@ class Web:
                 raise Failed(reasons.TOO_MANY, 0)
             await self._pace.turn(host, interval)
             try:
-                async with self._all, asyncio.timeout(options.timeout):
+                async with self._all, asyncio.timeout(seconds):
+                    started = clock.time()
                     answer = await self._ask(asked, wish)
             except Failed as failed:
                 self._note(host, failed)
@@ -160,7 +178,7 @@ class Web:
                 self._note(host, broken)
                 raise broken from error
             self._in_a_row.pop(host, None)
-            return answer
+            return answer, max(0.0, seconds - (clock.time() - started))
 
     def _note(self, host: str, failed: Failed) -> None:
         """Pause a host that asks for it; give up, for some minutes, one that never answers."""
@@ -185,20 +203,25 @@ class Web:
         if wish.held and wish.held.modified:
             headers["If-Modified-Since"] = wish.held.modified
         url = URL(asked.url, encoded=True)
-        async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-            status, said = response.status, response.headers
-            etag, modified = _plain(said.get("ETag")), _plain(said.get("Last-Modified"))
-            if status == 304 and wish.held:
-                return Answer(None, etag or wish.held.etag, modified or wish.held.modified)
-            if status in {301, 302, 303, 307, 308}:
-                if not (location := said.get("Location")):
-                    raise Failed(reasons.REDIRECT)
-                return Answer(location=location)
-            if status in {200, 203}:
-                return Answer(await self._body(response, wish), etag, modified)
-            reason = _BY_STATUS.get(status, reasons.SERVER if status >= 500 else reasons.REFUSED)
-            wait = self._asked_wait(said.get("Retry-After")) if reason in reasons.PASSING else None
-            raise Failed(reason, wait)
+        mine = 1 if wish.obeying else 2  # for robots.txt, the picture that waits for it is there too
+        session = self._sessions[self._wanting[asked.host] > mine]
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            return await self._answer(response, wish)
+
+    async def _answer(self, response: aiohttp.ClientResponse, wish: _Wish) -> Answer:
+        status, said = response.status, response.headers
+        etag, modified = _plain(said.get("ETag")), _plain(said.get("Last-Modified"))
+        if status == 304 and wish.held:
+            return Answer(None, etag or wish.held.etag, modified or wish.held.modified)
+        if status in {301, 302, 303, 307, 308}:
+            if not (location := said.get("Location")):
+                raise Failed(reasons.REDIRECT)
+            return Answer(location=location)
+        if status in {200, 203}:
+            return Answer(await self._body(response, wish), etag, modified)
+        reason = _BY_STATUS.get(status, reasons.SERVER if status >= 500 else reasons.REFUSED)
+        wait = self._asked_wait(said.get("Retry-After")) if reason in reasons.PASSING else None
+        raise Failed(reason, wait)
 
     async def _body(self, response: aiohttp.ClientResponse, wish: _Wish) -> bytes:
         """The body, never more than the limit's bytes of it, compressed or not."""
