@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import small
-from findling import config, index_trial, plan, trial
+from findling import build, config, index_trial, plan, trial
 from findling.cli import run
 from findling.errors import ConfigError, SourceError
 from findling.sources.base import Split
@@ -59,7 +59,8 @@ def test_one_machine_takes_what_the_trial_took_in_proportion() -> None:
     found = plan.plan(measured(), "local")
     assert found.documents == 500_000
     assert (found.workers, found.cores, found.dollars) == (1, 2, 0.0)
-    assert found.seconds["embed"] == pytest.approx(1002.0)
+    assert found.seconds["embed"] == pytest.approx(1002.0 / 2)
+    assert found.seconds["extract"] == pytest.approx(101.0 / 2)
     assert found.seconds["index"] == pytest.approx(0.5 + 50 + 1.0 + 5 * math.log(500_000), abs=0.1)
     assert found.bytes == {"documents": 100_000_000, "embeddings": 384_000_000, "index": 650_000_000}
 
@@ -87,7 +88,10 @@ def test_what_is_paid_once_does_not_grow() -> None:
     assert grown[1] - grown[0] < 60 + 50
 
 
-def test_instant_queries_are_fitted_to_so_many_texts_and_no_more(tmp_path: Path) -> None:
+def test_instant_queries_are_fitted_to_so_many_texts_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_trial, "VECTORS", 500)
     text = small.CONFIG.replace('encoder = "hashing"', 'encoder = "hashing"\nquery = "instant"')
     found = trial.run(config.load(small.write(tmp_path, config=text)), 8, records=10**6)
     cost = found.costs["instant"]
@@ -95,7 +99,9 @@ def test_instant_queries_are_fitted_to_so_many_texts_and_no_more(tmp_path: Path)
     assert cost.of(10**6) == cost.most
     whole = plan.plan(found, "local").seconds["index"]
     without = dataclasses.replace(found, costs={n: c for n, c in found.costs.items() if n != "instant"})
-    assert whole - plan.plan(without, "local").seconds["index"] == pytest.approx(cost.most, abs=0.2)
+    assert whole - plan.plan(without, "local").seconds["index"] == pytest.approx(
+        cost.most / found.cores, abs=0.2
+    )
 
 
 def test_noise_makes_no_index_free() -> None:
@@ -178,12 +184,27 @@ def test_a_few_vectors_grow_to_so_many_others() -> None:
 
 
 def test_the_kind_that_the_whole_will_get_is_tried(tmp_path: Path) -> None:
-    text = small.CONFIG + '[index]\nkind = "compact"\nparams = { lists = 4 }\n'
+    text = small.CONFIG + '[index]\nkind = "compact"\nparams = { lists = 4, threads = 1 }\n'
     found = trial.run(config.load(small.write(tmp_path, config=text)), 8, records=1000)
     assert (found.indexes["text"].kind, found.indexes["text"].many) == (
         "compact",
         875,
     )  # one of the eight has no text
+
+
+def test_a_sample_is_the_work_of_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be left open how many had a part in it: little work is done by one process alone."""
+    asked, whole = [], build.build
+    monkeypatch.setattr(build, "build", lambda *a, **o: asked.append(a[0].engine["local"]) or whole(*a, **o))
+    file = small.write(tmp_path, config=small.CONFIG + "[engine.local]\nworkers = 2\n")
+    trial.run(config.load(file), 8)
+    assert asked == [{"workers": 1}] * 2
+
+
+def test_one_core_reads_a_file_that_cannot_be_read_in_parts() -> None:
+    assert plan.plan(measured(files=1), "local").seconds["extract"] == pytest.approx(101.0)
+    streams = plan.plan(measured(files=0), "local").seconds["extract"]  # such as BigQuery's
+    assert streams == pytest.approx(101.0 / 2)
 
 
 def test_a_sample_of_which_nothing_is_kept_is_told(tmp_path: Path) -> None:

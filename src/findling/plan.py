@@ -1,6 +1,6 @@
 """From what a trial cost to what the whole will: partitions, workers, memory, hours, bytes and money.
 
-Pure arithmetic, so that every rule can be tried without a file. Extracting and embedding spread over workers;
+Pure arithmetic, so that every rule can be tried without a file. Extracting and embedding spread over cores;
 sorting, indexing and writing the snapshot are one machine's work, the driver's.
 """
 
@@ -17,7 +17,7 @@ Platform = Literal["local", "emr-serverless", "dataflow"]
 PLATFORMS: tuple[Platform, ...] = ("local", "emr-serverless", "dataflow")
 TASK_SECONDS = 60.0  # a task is lost work when its worker dies, and overhead when it is short
 TASKS_PER_CORE = 3  # so that none waits long for the slowest
-START_SECONDS = {"local": 0.0, "emr-serverless": 120.0, "dataflow": 180.0}  # until the first worker works
+START_SECONDS = {"local": 2.0, "emr-serverless": 120.0, "dataflow": 180.0}  # until the first worker works
 MARGIN = 1.3  # of memory, over what the trial's largest process held
 _GB = 1e9
 
@@ -83,8 +83,7 @@ def plan(trial: Trial, platform: Platform, *, hours: float = 1.0, pace: float = 
         raise ConfigError(f"unknown platform {platform!r}", todo=f"known are {', '.join(PLATFORMS)}")
     documents = round(trial.records * trial.kept / trial.sampled)
     index = _index_seconds(trial, documents)
-    spread = {stage: trial.costs[stage].of(trial.records) for stage in ("extract", "embed")}
-    core_seconds = {stage: seconds * trial.cores for stage, seconds in spread.items()}
+    core_seconds = {stage: trial.costs[stage].of(trial.records) for stage in ("extract", "embed")}
     memory = math.ceil(trial.memory * MARGIN)
     left = {
         "documents": round(documents * trial.documents),
@@ -93,7 +92,9 @@ def plan(trial: Trial, platform: Platform, *, hours: float = 1.0, pace: float = 
     }
     if platform == "local":
         cores, workers, driver = trial.cores, 1, {"cores": float(trial.cores), "memory": 0.0}
-        seconds = {**spread, "index": index}
+        reading = cores if trial.cuttable else min(cores, trial.files or cores)
+        extract, embed = core_seconds["extract"] / reading, core_seconds["embed"] / cores
+        seconds = {"start": START_SECONDS[platform], "extract": extract, "embed": embed, "index": index}
         total_memory = memory * cores
     else:
         cores, gigabytes = _shape(platform, memory)
@@ -129,9 +130,10 @@ def plan(trial: Trial, platform: Platform, *, hours: float = 1.0, pace: float = 
 
 
 def _index_seconds(trial: Trial, documents: int) -> float:
-    """What grows with the records, instant queries, and the index of each field by its own cost."""
-    written = sum(trial.costs[part].of(trial.records) for part in ("index", "instant") if part in trial.costs)
-    return written + sum(cost.of(documents) for cost in trial.indexes.values())
+    """What grows with the records, instant queries on all cores, and each field's index by its own cost."""
+    written = trial.costs["index"].of(trial.records)
+    instant = trial.costs["instant"].of(trial.records) / trial.cores if "instant" in trial.costs else 0.0
+    return written + instant + sum(cost.of(documents) for cost in trial.indexes.values())
 
 
 def _shape(platform: Platform, memory: int) -> tuple[int, float]:

@@ -38,12 +38,13 @@ from findling.sources.base import Split
 
 STAGES = ("extract", "embed", "index")
 _SHARE = 4  # the smaller part is this many times smaller
+SAMPLE, PICTURES = 5000, 500  # records, where the number is not given; a picture takes as long as many texts
 _LOOK = 16 << 20  # bytes of a file in which lines are counted
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one step on this machine: `once`, and `each` for every record read, `most` in all."""
+    """Seconds of one step on one core of this machine: `once`, and `each` for every record, `most` in all."""
 
     once: float
     each: float
@@ -58,11 +59,11 @@ class Cost:
 class Trial:
     """What was measured: `records` are there by estimate, `sampled` were read, `kept` became documents.
 
-    `costs` holds each stage's, on `cores` cores: `index` without the fields' indexes, which are in `indexes`,
-    and without fitting instant queries, which is `instant` where there are any. `raw` is bytes of input for a
-    record; `documents`, `vectors` and `index` are bytes left for a document kept; `memory` is the peak of one
-    process. The input lies in `files`, which are `cuttable` where several workers can read parts of one.
-    `untried` are services that the build writes to and the trial did not.
+    `costs` holds each stage's: `index` without the fields' indexes, which are in `indexes`, and without
+    fitting instant queries, which is `instant` where there are any. This machine has `cores`. `raw` is bytes
+    of input for a record; `documents`, `vectors` and `index` are bytes left for a document kept; `memory` is
+    the peak of one process. The input lies in `files`, which are `cuttable` where several workers can read
+    parts of one. `untried` are services that the build writes to and the trial did not.
     """
 
     records: int
@@ -82,13 +83,19 @@ class Trial:
 
 
 def run(
-    settings: Settings, sample: int, records: int | None = None, progress: Progress | None = None
+    settings: Settings,
+    sample: int | None = None,
+    records: int | None = None,
+    progress: Progress | None = None,
 ) -> Trial:
     """Build `sample` records of the configured source, and a quarter of them, and see what they cost.
 
-    `records` is how many there are in all; by default that is estimated from the files.
+    By default those are SAMPLE, or PICTURES where pictures are embedded. `records` is how many there are in
+    all; by default that is estimated from the files.
     """
     progress = progress or Silent()
+    if sample is None:
+        sample = PICTURES if any(field.image for field in settings.vectors.values()) else SAMPLE
     settings, untried = _alone(settings)
     splits = build.open_source(settings).splits()
     first = [split for split in splits if split.table == splits[0].table]
@@ -193,7 +200,9 @@ def _timed(settings: Settings, limit: int) -> _Built:
     """Build the first `limit` records in a home that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="findling-plan-") as home:
         index = msgspec.structs.replace(settings.index, kind="flat", params={})
-        trial = msgspec.structs.replace(settings, home=home, index=index)
+        # What starting processes takes would hide what a row does.
+        engines = {**settings.engine, "local": {"workers": 1}}
+        trial = msgspec.structs.replace(settings, home=home, index=index, engine=engines)
         try:
             report = build.build(trial, only=STAGES, limit=limit)
         except SourceError as error:

@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
 def plan(
     config: Config = _HERE,
     engine: Annotated[str, typer.Option(help="local, spark, beam, or all of them.")] = "all",
-    sample: Annotated[int, typer.Option(min=8, help="Records of the input to build for measuring.")] = 5000,
+    sample: Annotated[
+        int | None, typer.Option(min=8, help="Records to build for measuring: 5000, or 500 with pictures.")
+    ] = None,
     records: Annotated[int | None, typer.Option(min=1, help="How many there are, where known.")] = None,
     hours: Annotated[float, typer.Option(min=0.1, help="How long it may take on a cluster.")] = 1.0,
     pace: Annotated[float, typer.Option(min=0.05, help="Speed of a core there, beside one here.")] = 1.0,
