@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import quote
 
 from _bench import arguments, report
+from _memory import resident
 from _services import findling, free_port, started, until_answered
 from _titles import read_titles
 from findling import load
@@ -157,12 +158,6 @@ def workers(parent: int) -> set[int]:
             if above == parent and b"spawn_main" in stat.with_name("cmdline").read_bytes():
                 found.add(int(stat.parent.name))
     return found
-
-
-def resident(processes: set[int]) -> int:
-    """Resident bytes of processes together."""
-    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def swaps(home: Path, queries: list[str], editions: dict[str, str], count: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from _bench import arguments, installed, report, run_alternating
+from _memory import mapped
 from _titles import read_titles, title_vectors
 from findling import registry
 from findling.indexes import measure
@@ -248,10 +249,10 @@ def _size(home: Path) -> int:
 def _built(
     vectors: Vectors, queries: Vectors, truth: NDArray[np.int64], home: Path, *, quick: bool
 ) -> Iterator[tuple[str, Chosen]]:
-    for number, (name, build) in enumerate({**OURS, **PEERS}.items()):
+    for name, build in {**OURS, **PEERS}.items():
         if quick and name not in QUICK:
             continue  # building all takes minutes
-        own = home / str(number)
+        own = home / name
         own.mkdir()
         try:
             chosen = choose(build(vectors, own), queries, truth)
@@ -291,6 +292,7 @@ def main() -> None:
 
         rates = run_alternating({name: rate(name) for name in chosen}, rounds)
         filters = {name: filtered(chosen[name], vectors, queries) for name in OURS if name in chosen}
+        resident = {file: round(size / 1e6, 1) for file, size in mapped(Path(home)).items()}
     mine = rates["graph"]
     peers = {name: values for name, values in rates.items() if name in PEERS}
     compare: dict[str, Sequence[float]] = {}
@@ -308,6 +310,7 @@ def main() -> None:
         "filtered": filters,
         "build seconds": {name: round(each.built.seconds, 1) for name, each in chosen.items()},
         "bytes": {name: each.built.bytes for name, each in chosen.items()},
+        "mapped and resident, MB": {"the vectors in float32": round(vectors.nbytes / 1e6, 1), **resident},
         "libraries": installed("faiss-cpu", "annoy", "hnswlib", "usearch", "scann"),
     }
     report("index", "queries/s", mine, peers, setting, compare=compare, as_json=options.json)

@@ -86,12 +86,12 @@ class _Table:
             raise EncoderError(f"{files.paths[WEIGHTS]} has fewer vectors than its tokenizer has tokens")
 
     def means(self, texts: list[str]) -> Vectors:
-        """Unit means by text; zeros where there is nothing to take the mean of."""
+        """Unit means by text, for which their sums do; zeros where there is nothing to take the mean of."""
         result = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
         for row, ids in enumerate(self._tokenizer(texts)):
             known = [number for number in ids if number != self._unknown][: self._max_tokens]
             if known:
-                result[row] = self._vectors[known].mean(axis=0)
+                np.add.reduce(self._vectors.take(known, axis=0), axis=0, out=result[row])
         return unit(result)
 
 
