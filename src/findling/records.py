@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,8 +25,7 @@ MAX_TERMS = 16
 MAX_WEIGHT = 1000.0
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """One thing that hits shall be like, or with a weight below 0 unlike: words, a picture, a document."""
 
     q: str = ""
@@ -42,8 +40,7 @@ class Term:
         return not self.q.strip() and self.image is None and self.like is None and self.vector is None
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """What somebody asks for.
 
     Any of `q`, `image` (the bytes of a picture file), `like` (document id) and `vector` may be given; what
@@ -69,7 +66,7 @@ class Query:
     facets: tuple[str, ...] = ()
     min_score: float | None = None
     typos: bool = True
-    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, float] = {}
     explain: bool = False
     highlight: bool = False
 

@@ -166,6 +166,7 @@ def test_wrong_requests_are_problems(service: Running, path: str, body: bytes | 
 def test_a_wrong_method_is_a_problem(service: Running) -> None:
     reply = service.call("/collections", method="DELETE")
     assert (reply.status, reply.type) == (405, "application/problem+json")
+    assert set(reply.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_a_body_over_the_limit_is_refused(service: Running) -> None:

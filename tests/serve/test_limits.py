@@ -228,8 +228,10 @@ def impatient() -> Iterator[Caller]:
     """Small limits, so that reaching them takes no time."""
     app = Starlette(
         routes=[Route("/", _count, methods=["GET", "POST"]), Route("/large", _large)],
-        middleware=[Middleware(limits.Bodies, most=2000, seconds=0.1, altogether=3000)],
-        exception_handlers=problems.HANDLERS,
+        middleware=[
+            Middleware(limits.Bodies, most=2000, seconds=0.1, altogether=3000),
+            Middleware(problems.Problems),
+        ],
     )
     with inside(app, Impatient) as caller:
         yield caller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ Vectors = NDArray[np.float32]
 JPEG_SIDE = "jpeg_side"
 
 
-class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True):
+class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All that decides an encoder's vectors, so that two equal specs mean interchangeable vectors.
 
     `sha256` is that of the weights, `dim` the vectors' length, `options` what changes numbers (a precision,
@@ -44,7 +45,7 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True):
         """How short a side a JPEG may have that is decoded at a reduced scale; None: it is decoded whole."""
         return int(self.options[JPEG_SIDE]) if JPEG_SIDE in self.options else None
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """A short name for file paths and cache keys: the name and a digest of everything else."""
         import hashlib

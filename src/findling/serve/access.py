@@ -59,7 +59,7 @@ class Access:
             await self.app(scope, receive, sent)
         except Exception as error:
             # A bug. Who asked gets an answer all the same, unless it has begun; the log gets the rest.
-            answer = await problems.on_any_error(Request(scope), error)
+            answer = problems.of_bug(Request(scope), error)
             if mine.status:
                 raise
             await answer(scope, receive, sent)

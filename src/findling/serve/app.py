@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from findling.config import ServeOptions
 from findling.errors import NotFound, QueryError
@@ -50,6 +50,18 @@ class Service:
         self.metrics.wait(more)
 
 
+@dataclass(frozen=True)
+class _Endpoint:
+    """What answers at a route, as ASGI calls it."""
+
+    service: Service
+    answer: Callable[[Service, Request], Awaitable[Response]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.answer(self.service, Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
 def create(
     collections: Sequence[Collection], options: ServeOptions | None = None, shared: Path | None = None
 ) -> Starlette:
@@ -75,18 +87,16 @@ def create(
             await asyncio.to_thread(tracer.close)
         await service.cache.close()
 
-    def route(path: str, endpoint: Any, methods: Sequence[str] = ("GET",)) -> Route:
-        return Route(path, functools.partial(endpoint, service), methods=list(methods))
+    def route(path: str, answer: Any, methods: Sequence[str] = ("GET",)) -> Route:
+        return Route(path, _Endpoint(service, answer), methods=list(methods))
 
     one = "/collections/{collection}"
     document = f"{one}/documents/{{id:path}}"
     routes: list[Route | Mount] = [
-        route("/", _page),
-        Mount("/page", StaticFiles(directory=PAGE)),
+        route(f"{one}/search", _get_search),  # they are tried in order
+        route(f"{one}/search", _post_search, ["POST"]),
         route("/search", _short),
         route("/collections", _collections),
-        route(f"{one}/search", _get_search),
-        route(f"{one}/search", _post_search, ["POST"]),
         route(f"{document}/similar", _similar),
         route(f"{document}/picture", _picture),
         route(document, _document),
@@ -96,16 +106,17 @@ def create(
         route("/readyz", _readyz),
         route("/metrics", _metrics),
         route("/openapi.json", _openapi),
+        route("/", _page),
+        Mount("/page", StaticFiles(directory=PAGE)),
         route("/favicon.ico", _icon),
     ]
     service.metrics = Metrics([one.path for one in routes], shared and shared / "board")
     watcher = Watcher(service.collections, service.metrics.reloads)
     tracer = Tracer.of(options.otel)
     hosts = {host for c in service.collections for host in c.settings.serve.image_hosts}
-    app = Starlette(
+    app = middleware.Application(
         routes=routes,
         middleware=middleware.layers(options, service.metrics, tracer, hosts, shared),
-        exception_handlers=problems.HANDLERS,
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # it would redirect to whatever name the request calls this service
@@ -114,7 +125,7 @@ def create(
 
 async def _short(service: Service, request: Request) -> Response:
     """GET /search?query=&show=: a JSON list of documents."""
-    given = dict(request.query_params)
+    given = requests.parameters_of(request)
     if "query" not in given:
         raise QueryError("query is missing", todo="ask for /search?query=WORDS&show=10")
     asked = {"q": given.pop("query"), "k": given.pop("show", "10"), **given}
@@ -126,7 +137,8 @@ async def _short(service: Service, request: Request) -> Response:
 
 async def _get_search(service: Service, request: Request) -> Response:
     collection = find(service.collections, request.path_params["collection"])
-    return await _search(service, collection, requests.from_parameters(dict(request.query_params)), request)
+    query = requests.from_parameters(requests.parameters_of(request))
+    return await _search(service, collection, query, request)
 
 
 async def _post_search(service: Service, request: Request) -> Response:
@@ -136,7 +148,7 @@ async def _post_search(service: Service, request: Request) -> Response:
 
 async def _similar(service: Service, request: Request) -> Response:
     collection = find(service.collections, request.path_params["collection"])
-    given = {"mode": "semantic", **request.query_params}
+    given = {"mode": "semantic", **requests.parameters_of(request)}
     query = requests.from_parameters(given, like=request.path_params["id"])
     return await _search(service, collection, query, request)
 

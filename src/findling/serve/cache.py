@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import operator
 import time
 import unicodedata
 from collections import OrderedDict
@@ -28,6 +29,7 @@ REDIS = "redis://"
 SKIP_SECONDS = 5.0  # for which a Redis that failed is not asked
 KEEP_SECONDS = 86_400  # in Redis; in memory the least used go first
 _OVERHEAD = 200  # bytes that an entry takes beside its key and value
+_beside_words = operator.attrgetter(*(name for name in Query.__struct_fields__ if name != "q"))
 
 
 class Level(Protocol):
@@ -219,17 +221,13 @@ def key_of(manifest: Manifest, query: Query) -> bytes:
     Empty for what cannot be written down, like a k beyond 64 bits: the search says what is wrong with it.
     """
     encoders = {name: field.spec.id for name, field in manifest.fields.items()}
-    made_from = [manifest.collection, manifest.id, manifest.digest, encoders, _plain(query)]
+    words = unicodedata.normalize("NFC", " ".join(query.q.split()))
+    made_from = [manifest.collection, manifest.id, manifest.digest, encoders, words, _beside_words(query)]
     try:
         content = msgspec.msgpack.encode(made_from, enc_hook=_packed, order="sorted")
     except (OverflowError, UnicodeEncodeError, RecursionError):
         return b""
     return b"findling:" + blake2b(content, digest_size=24).hexdigest().encode()
-
-
-def _plain(query: Query) -> dict[str, Any]:
-    asked = {name: getattr(query, name) for name in Query.__dataclass_fields__}
-    return {**asked, "q": unicodedata.normalize("NFC", " ".join(query.q.split()))}
 
 
 def _packed(value: Any) -> Any:

@@ -97,7 +97,7 @@ class Bodies:
         if _length(headers) > self._most:
             if headers.get(b"expect", b"").lower() != b"100-continue":
                 await _drain(receive, deadline)
-            answer = await problems.on_own_error(Request(scope), _too_large(self._most))
+            answer = problems.of_own_error(Request(scope), _too_large(self._most))
             await answer(scope, receive, send)
             return
         mine, ended = 0, False

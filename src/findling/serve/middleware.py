@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from findling.config import ServeOptions
 from findling.errors import ConfigError
@@ -15,9 +17,21 @@ from findling.serve.access import Access, Headers
 from findling.serve.gate import Gate
 from findling.serve.limits import Bodies, Rates
 from findling.serve.metrics import Metrics
+from findling.serve.problems import Problems
 from findling.serve.tracing import Tracer
 
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+|\*")
+
+
+class Application(Starlette):
+    """Starlette without the layers that it adds by itself: `Access` and `Problems` do what they do."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The routes inside the middleware that was asked for."""
+        app: ASGIApp = self.router
+        for layer, arguments, named in reversed(self.user_middleware):
+            app = layer(app, *arguments, **named)
+        return app
 
 
 def layers(
@@ -41,6 +55,7 @@ def layers(
         *_cors(options.cors),
         Middleware(Gate, options=options, rates=rates),
         Middleware(Bodies),
+        Middleware(Problems),
     ]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from findling.errors import FindlingError, Overloaded
 
@@ -32,7 +32,28 @@ def problem(
     return Response(msgspec.json.encode(body), status, headers=sent, media_type="application/problem+json")
 
 
-async def on_own_error(request: Request, error: FindlingError) -> Response:
+class Problems:
+    """Innermost middleware: what an endpoint raises is answered as a problem document."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, and say what became of it if that is no answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        except ClientDisconnect:  # nobody is there to be told
+            await Response(status_code=CLIENT_GONE)(scope, receive, send)
+        except FindlingError as error:
+            await of_own_error(Request(scope), error)(scope, receive, send)
+        except HTTPException as error:
+            await _of_refused(Request(scope), error)(scope, receive, send)
+
+
+def of_own_error(request: Request, error: FindlingError) -> Response:
     """A failure that has words of its own."""
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Overloaded):
         _log.error("%s %s: %s", request.method, request.url.path, error)
@@ -42,31 +63,17 @@ async def on_own_error(request: Request, error: FindlingError) -> Response:
     return problem(error.status, error.code, error.title, str(error), headers)
 
 
-async def on_http_error(request: Request, error: HTTPException) -> Response:
+def of_bug(request: Request, error: Exception) -> Response:
+    """A bug: logged here, told without detail to whoever asked."""
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "internal", "Internal error", "this should not have happened; the log says more")
+
+
+def _of_refused(request: Request, error: HTTPException) -> Response:
     """What routing refuses: an unknown path, a wrong method."""
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "-")
     detail = (
         f"there is nothing at {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else phrase
     )
-    return problem(error.status_code, code, phrase, detail)
-
-
-async def on_any_error(request: Request, error: Exception) -> Response:
-    """A bug: logged here, told without detail to whoever asked."""
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal", "Internal error", "this should not have happened; the log says more")
-
-
-async def on_gone(request: Request, error: ClientDisconnect) -> Response:
-    """Nobody is there to be told."""
-    del request, error
-    return Response(status_code=CLIENT_GONE)
-
-
-HANDLERS: dict[Any, Any] = {
-    ClientDisconnect: on_gone,
-    FindlingError: on_own_error,
-    HTTPException: on_http_error,
-    Exception: on_any_error,
-}
+    return problem(error.status_code, code, phrase, detail, error.headers)

@@ -69,7 +69,10 @@ class Guarded(HttpToolsProtocol):
             self._refuse_head()
         elif self._wire_bytes > MAX_WIRE:
             self.transport.abort()
-        elif not self._begun and self._answering is None and self.timeout_keep_alive_task is None:
+        elif self._begun:
+            if self._in_head and self._head_timer is None:  # most heads come whole, and need none
+                self._head_timer = self.loop.call_later(self.head_seconds, self._on_slow_head)
+        elif self._answering is None and self.timeout_keep_alive_task is None:
             # Line ends between requests are nothing, and keep no connection open.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -85,8 +88,6 @@ class Guarded(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._begun, self._in_head, self._head_bytes, self._wire_bytes = True, True, 0, 0
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_seconds, self._on_slow_head)
 
     def on_url(self, url: bytes) -> None:
         """A part of the address."""

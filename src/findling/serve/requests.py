@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import msgspec
 import numpy as np
@@ -90,6 +91,13 @@ def _numbers(vector: list[float] | None) -> NDArray[np.float32] | None:
     if not np.isfinite(numbers).all():
         raise QueryError("vector holds numbers that are not finite")
     return numbers
+
+
+def parameters_of(request: Request) -> dict[str, str]:
+    """The parameters in a request's URL; of those that share a name, the last."""
+    text: str = request.scope["query_string"].decode("latin-1")
+    pairs = (part.partition("=") for part in text.split("&") if part)
+    return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}
 
 
 def from_parameters(parameters: Mapping[str, str | bytes], **fixed: Any) -> Query:

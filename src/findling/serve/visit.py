@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import random
 import re
-import secrets
 import time
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from findling.stages import Stages
 
+_chance = random.Random()  # noqa: S311 - it names requests, and keeps no secret
 _SANE = re.compile(rb"[\w.:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -49,8 +50,8 @@ class Visit:
             method=scope["method"],
             path=scope["path"],
             client=scope["client"][0] if scope["client"] else "",
-            request_id=wished.decode() if _SANE.fullmatch(wished) else secrets.token_hex(8),
-            traceparent=parent.decode() if _TRACEPARENT.fullmatch(parent) else None,
+            request_id=wished.decode() if wished and _SANE.fullmatch(wished) else _name(),
+            traceparent=parent.decode() if parent and _TRACEPARENT.fullmatch(parent) else None,
         )
         _visit.set(mine)
         return mine
@@ -64,6 +65,10 @@ class Visit:
     def trace_id(self) -> str | None:
         """The trace that it belongs to, if any."""
         return self.traceparent.split("-")[1] if self.traceparent else None
+
+
+def _name() -> str:
+    return f"{_chance.getrandbits(64):016x}"
 
 
 _visit: contextvars.ContextVar[Visit] = contextvars.ContextVar("findling-visit")

@@ -34,5 +34,4 @@ class ArrowStore(Mapped):
 
     def get_many(self, rows: Sequence[int]) -> list[bytes]:
         """Each row's document as a JSON object, in the order asked; raises IndexError for no such row."""
-        values = self.values
-        return [values[row] for row in rows]
+        return self.values.many(rows)

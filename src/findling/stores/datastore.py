@@ -61,7 +61,7 @@ class DatastoreStore(Mapped):
         One that Datastore has lost is put together from its columns. Raises StorageError where it cannot be
         asked.
         """
-        keys = [self.values[row].decode() for row in rows]
+        keys = [value.decode() for value in self.values.many(rows)]
         found: dict[str, bytes] = {}
         wanted = list(dict.fromkeys(keys))
         client = _client(self._options)

@@ -44,8 +44,7 @@ class Mapped:
 
     def ids(self, rows: Sequence[int]) -> list[str]:
         """Each row's id, in the order asked; raises IndexError for no such row."""
-        values = self._ids
-        return [values[row].decode() for row in rows]
+        return [value.decode() for value in self._ids.many(rows)]
 
     def row_of(self, id: str) -> int | None:  # noqa: A002 - the word that everything else uses
         """The row of a document, or None where there is none of this id."""
@@ -143,12 +142,18 @@ class Values(Sequence[bytes]):
         return self._count
 
     def __getitem__(self, row: int) -> bytes:  # type: ignore[override] # rows one at a time, no slices
-        row = int(row)  # numpy's integers are slow to shift
-        if not 0 <= row < self._count:
-            raise IndexError(f"row {row} of {self._count}")
-        offsets, data = self._parts[row >> _SHIFT]
-        at = row & _MASK
-        return bytes(data[offsets[at] : offsets[at + 1]])
+        return self.many((row,))[0]
+
+    def many(self, rows: Iterable[int]) -> list[bytes]:
+        """The values of some rows, in the order asked; raises IndexError for no such row."""
+        parts, count, found = self._parts, self._count, list[bytes]()
+        for row in map(int, rows):  # numpy's integers are slow to shift
+            if not 0 <= row < count:
+                raise IndexError(f"row {row} of {count}")
+            offsets, data = parts[row >> _SHIFT]
+            at = row & _MASK
+            found.append(bytes(data[offsets[at] : offsets[at + 1]]))
+        return found
 
 
 def _evenly(documents: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
