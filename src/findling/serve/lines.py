@@ -9,6 +9,7 @@ import threading
 from typing import TextIO
 
 _MOST = 10_000
+_AT_ONCE = 100
 _GOODBYE_SECONDS = 1.0
 
 
@@ -17,7 +18,8 @@ class Lines:
 
     def __init__(self, stream: TextIO, most: int = _MOST) -> None:
         self._stream = stream
-        self._waiting: queue.Queue[str | None] = queue.Queue(most)
+        self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._most = most
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name="findling-log", daemon=True)
         self._thread.start()
@@ -25,24 +27,29 @@ class Lines:
 
     def write(self, line: str) -> None:
         """Take a line (without its end); never waits."""
-        try:
-            if self._lost:
-                self._waiting.put_nowait(f'{{"lost_lines":{self._lost}}}')
-                self._lost = 0
-            self._waiting.put_nowait(line)
-        except queue.Full:
+        if self._waiting.qsize() >= self._most:
             self._lost += 1
+            return
+        if self._lost:
+            self._waiting.put(f'{{"lost_lines":{self._lost}}}')
+            self._lost = 0
+        self._waiting.put(line)
 
     def close(self) -> None:
         """Write what waits, unless that takes long."""
-        with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(None)
-            self._thread.join(_GOODBYE_SECONDS)
+        self._waiting.put(None)
+        self._thread.join(_GOODBYE_SECONDS)
 
     def _write(self) -> None:
-        while (line := self._waiting.get()) is not None:
+        open_ended = True
+        while open_ended:
+            lines = [self._waiting.get()]
+            with contextlib.suppress(queue.Empty):
+                while lines[-1] is not None and len(lines) < _AT_ONCE:
+                    lines.append(self._waiting.get_nowait())
+            open_ended = lines[-1] is not None
             try:
-                self._stream.write(line + "\n")
+                self._stream.write("".join(f"{line}\n" for line in lines if line is not None))
                 self._stream.flush()
             except (OSError, ValueError):  # nobody will ever read it
                 return
