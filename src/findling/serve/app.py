@@ -85,6 +85,7 @@ def create(
         await asyncio.to_thread(watcher.stop)
         if tracer:
             await asyncio.to_thread(tracer.close)
+        await asyncio.to_thread(service.searches.close)
         await service.cache.close()
 
     def route(path: str, answer: Any, methods: Sequence[str] = ("GET",)) -> Route:
