@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote
 
 import msgspec
 import numpy as np
@@ -96,8 +96,10 @@ def _numbers(vector: list[float] | None) -> NDArray[np.float32] | None:
 def parameters_of(request: Request) -> dict[str, str]:
     """The parameters in a request's URL; of those that share a name, the last."""
     text: str = request.scope["query_string"].decode("latin-1")
+    # Most escapes are spaces, and others take a loop in Python.
+    text = text.replace("+", " ").replace("%20", " ")
     pairs = (part.partition("=") for part in text.split("&") if part)
-    return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}
+    return {unquote(name): unquote(value) for name, _, value in pairs}
 
 
 def from_parameters(parameters: Mapping[str, str | bytes], **fixed: Any) -> Query:
