@@ -7,7 +7,6 @@ were swapped; what each trial did is in `setting`. Nothing here is compared with
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import csv
 import http.client
@@ -228,7 +227,7 @@ def overload(home: Path, queries: list[str], seconds: float) -> dict[str, Any]:
     with serving(home) as (port, _):
         target = load.Target.of(f"http://127.0.0.1:{port}/collections/titles/search?k=10&q={{}}")
         for connections in (256 * CORES, 1024 * CORES):
-            found = asyncio.run(load.run(target, itertools.cycle(queries), connections, seconds)).told()
+            found = load.run_alone(target, itertools.cycle(queries), connections, seconds).told()
             told[f"{connections} connections"] = found
     return told
 

@@ -8,7 +8,6 @@ The seed is asked with Annoy's default search_k and with the one that reaches ou
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
@@ -137,8 +136,7 @@ class Asked:
     def rate(self, name: str, url: str, queries: Iterator[str] | None = None) -> float:
         """Answers a second; an error ends the benchmark."""
         target = load.Target.of(url)
-        work = load.run(target, queries or self.queries, self.concurrency, self.seconds)
-        told = asyncio.run(work).told()
+        told = load.run_alone(target, queries or self.queries, self.concurrency, self.seconds).told()
         if told["errors"]:
             sys.exit(f"{name}: {told['errors']} of {told['requests']} requests failed")
         self.latency[name] = told["latency_ms"]
@@ -216,7 +214,7 @@ def _details(home: Path, asked: Asked) -> dict[str, float]:
     half = told["semantic, one process"] / 2
     with ours(home, 1) as base:
         target = load.Target.of(f"{base}/collections/titles/search?k={K}&mode=semantic&q={{}}")
-        found = asyncio.run(load.run(target, asked.queries, 64, asked.seconds, half)).told()
+        found = load.run_alone(target, asked.queries, 64, asked.seconds, half).told()
         told |= {f"half load {name} ms": value for name, value in found["latency_ms"].items()}
     return told
 

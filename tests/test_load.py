@@ -7,9 +7,10 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -67,9 +68,14 @@ def host() -> Iterator[Host]:
     host.close()
 
 
-def test_a_closed_loop_counts_what_was_answered(host: Host) -> None:
+def run_plainly(*asked: Any) -> load.Report:
+    return asyncio.run(load.run(*asked))
+
+
+@pytest.mark.parametrize("run", [load.run_alone, run_plainly])
+def test_a_closed_loop_counts_what_was_answered(host: Host, run: Callable[..., load.Report]) -> None:
     target = load.Target.of(f"{host.url}/collections/things/search?k=3")
-    report = asyncio.run(load.run(target, itertools.cycle(["a b", "naïve & 鯨"]), 4, 0.3))
+    report = run(target, itertools.cycle(["a b", "naïve & 鯨"]), 4, 0.3)
     told = report.told()
     assert told["requests"] == len(host.asked) == told["cache_hits"] > 4
     assert told["errors"] == 0
@@ -79,18 +85,18 @@ def test_a_closed_loop_counts_what_was_answered(host: Host) -> None:
 
 def test_an_open_loop_asks_as_often_as_it_was_told(host: Host) -> None:
     target = load.Target.of(f"{host.url}/collections/things/search")
-    report = asyncio.run(load.run(target, itertools.cycle(["x"]), 8, 0.5, rate=40))
+    report = load.run_alone(target, itertools.cycle(["x"]), 8, 0.5, rate=40)
     assert report.requests == 20
 
 
 def test_errors_are_counted_by_their_kind(host: Host) -> None:
     host.fail = 2
     target = load.Target.of(f"{host.url}/search?q={{}}")
-    report = asyncio.run(load.run(target, itertools.cycle(["x"]), 1, 0.2))
+    report = load.run_alone(target, itertools.cycle(["x"]), 1, 0.2)
     assert report.failures.keys() == {"503"}
     assert report.errors == report.requests // 2
     nobody = load.Target("127.0.0.1", 9, "/?q={}")
-    report = asyncio.run(load.run(nobody, itertools.cycle(["x"]), 1, 0.05, rate=100))
+    report = load.run_alone(nobody, itertools.cycle(["x"]), 1, 0.05, rate=100)
     assert report.errors == report.requests > 0
 
 

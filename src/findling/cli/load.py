@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -37,7 +36,7 @@ def load(
     asked = _queries(queries)
     target = generator.Target.of(url, [("Authorization", f"Bearer {key}")] if key else [])
     stream = generator.queries_in(chosen, asked)
-    report = asyncio.run(generator.run(target, stream, concurrency, seconds, rate, _progress))
+    report = generator.run_alone(target, stream, concurrency, seconds, rate, _progress)
     told = report.told()
     if as_json:
         print_json(told)
