@@ -25,6 +25,25 @@ def test_the_mode_can_be_switched_and_explains_itself(visit: Visit) -> None:
     assert [body.get("mode") for body in bodies] == ["lexical", "hybrid"]
 
 
+def test_words_can_be_compared_with_what_pictures_show(visit: Visit) -> None:
+    page = visit("?q=whale")
+    expect(hits(page).first).to_be_visible()
+    bodies = searches(page)
+    page.get_by_role("radio", name="Looks").check()
+    expect(page.locator("#hint")).to_have_text("what its picture shows")
+    assert said(page) == {"q": ["whale"], "mode": ["looks"]}
+    assert [(body["mode"], body["field"]) for body in bodies] == [("semantic", "cover")]
+    page.get_by_role("radio", name="Meaning").check()
+    expect(page.locator("#hint")).to_have_text("what it is about, in whatever words")
+    assert "field" not in bodies[-1]
+
+
+def test_without_pictures_there_are_no_looks_to_search_by(visit: Visit, url_of_two: str) -> None:
+    page = visit("?collection=titles&q=whale&mode=looks", base=url_of_two)
+    expect(page.get_by_role("radio", name="Both")).to_be_checked()
+    expect(page.get_by_role("radio", name="Looks")).to_have_count(0)
+
+
 def test_more_like_this_is_a_link_and_back_returns(visit: Visit) -> None:
     page = visit("?q=" + quote(WHALE))
     expect(hits(page).first).to_be_visible()

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { parts, pictureFields } from "./fields.js";
+import { modesOf } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -9,11 +10,12 @@ const WORDS = {
   hybrid: ["Both", "by meaning and by words together"],
   semantic: ["Meaning", "what it is about, in whatever words"],
   lexical: ["Words", "where these very words stand"],
+  looks: ["Looks", "what its picture shows"],
 };
 
 /** The mode switch, for a collection with more than one mode; likeness has no modes, and pictures no words. `choose(mode)` is called. */
 export function showModes(collection, state, choose) {
-  const modes = collection?.modes ?? [];
+  const modes = modesOf(collection);
   const field = $("modes");
   const hint = $("hint");
   const chosen = modes.includes(state.mode) ? state.mode : modes[0];

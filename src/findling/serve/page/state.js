@@ -1,6 +1,9 @@
 // What is asked, and its address. The address is the whole state, so a link can be shared and "back" works.
 
+import { pictureFields } from "./fields.js";
+
 export const PAGE = 24; // results that one request brings
+const LOOKS = "looks"; // the mode that asks for what pictures show
 export const MOST = 960; // results that one page of the browser shows; the service allows k up to 1,000
 
 /**
@@ -58,17 +61,31 @@ export function request(state, collection, offset, k, image = "") {
   else if (state.q.trim() || !state.picture) body.q = state.q.trim();
   if (state.like && state.field) Object.assign(body, { field: state.field, mode: "semantic" });
   if (state.picture) body.image = image;
-  if (!state.like && collection.modes?.length) body.mode = modeOf(state, collection);
+  if (!state.like && collection.modes?.length) Object.assign(body, wayOf(state, collection));
   const where = together(state.where);
   if (where) body.where = where;
   if (offset === 0 && collection.facets?.length) body.facets = collection.facets;
   return body;
 }
 
+/** The modes of a collection, and "looks" where words can also be compared with what pictures show alone. */
+export function modesOf(collection) {
+  const modes = collection?.modes ?? [];
+  return modes.includes("semantic") && shownIn(collection) ? [...modes, LOOKS] : modes;
+}
+
+/** The field in which words find pictures; null where there is none, or no other one. */
+function shownIn(collection) {
+  const pictured = pictureFields(collection);
+  if (pictured.length === (collection.fields ?? []).length) return null;
+  return pictured.find((name) => collection.modalities[name].includes("text")) ?? null;
+}
+
 /** Words alone can be searched in any mode; a picture has no words, and beside it words count in every way. */
-function modeOf(state, collection) {
-  if (state.picture) return state.q.trim() ? collection.modes[0] : "semantic";
-  return collection.modes.includes(state.mode) ? state.mode : collection.modes[0];
+function wayOf(state, collection) {
+  if (state.picture) return { mode: state.q.trim() ? collection.modes[0] : "semantic" };
+  const mode = modesOf(collection).includes(state.mode) ? state.mode : collection.modes[0];
+  return mode === LOOKS ? { mode: "semantic", field: shownIn(collection) } : { mode };
 }
 
 function together(expressions) {
