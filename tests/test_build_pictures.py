@@ -22,6 +22,7 @@ from findling.records import Query
 from findling.schema import WAITED, WORKED, Drop, waited_share
 from findling.searcher import Searcher
 from findling.steps import EmbedPicturesStep
+from needs import data_directory
 
 CONFIG = """
 collection = "pictures"
@@ -260,3 +261,29 @@ def test_pictures_are_measured_by_words_where_people_gave_some(
     build.build(config.load(home))
     manifest = Searcher.open(Catalog.of(config.load(home)).local(), config.load(home).rank).manifest
     assert manifest.fields["cover"].queries == by_words
+
+
+@pytest.mark.slow
+@pytest.mark.needs("data")
+def test_a_table_of_photographs_is_built_served_and_judged_by_its_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = tmp_path / "photos"
+    assert cli.run(["new", "covers", str(home)]) == 0
+    toml = home / "findling.toml"
+    text = toml.read_text()
+    for old, new in (
+        ('path = "pictures"', f'table = "{data_directory()}/images/caltech101.tsv"'),
+        ('keep = ["title", "image"]', 'keep = ["title", "image", "label"]'),
+        ('encoder = "clip-vit-b-32"', 'encoder = "tiny-clip"'),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    toml.write_text(text)
+    assert cli.run(["build", "-c", str(toml)]) == 0
+    capsys.readouterr()
+    assert cli.run(["eval", "--like-label", "label", "-c", str(toml), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["documents"], told["labels"]) == (1010, 101)
+    assert told["precision_at_5"] > 0.05  # chance is 0.009; a model that knows no photographs has 0.08
