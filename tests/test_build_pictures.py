@@ -275,7 +275,7 @@ def test_a_table_of_photographs_is_built_served_and_judged_by_its_labels(
     text = toml.read_text()
     for old, new in (
         ('path = "pictures"', f'table = "{data_directory()}/images/caltech101.tsv"'),
-        ('keep = ["title", "image"]', 'keep = ["title", "image", "label"]'),
+        ('keep = ["title", "image"] ', 'keep = ["title", "image", "label"] '),
         ('encoder = "clip-vit-b-32"', 'encoder = "tiny-clip"'),
     ):
         assert text.count(old) == 1

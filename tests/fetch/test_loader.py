@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from fetch.conftest import Open
 from fetch.server import Host
 from fetch.test_web import give
 from findling.errors import ConfigError
-from findling.fetch import PictureLoader, loader, reasons
+from findling.fetch import Fetched, PictureLoader, loader, reasons
 from findling.pictures import content_hash
 from pictures import hostile
 from pictures.hostile import CASES
@@ -50,6 +51,34 @@ def test_every_hostile_answer_too(folder: Path, host: Host, fetcher: Open) -> No
         loaded = made.load(host.url(f"/{place}.jpg") for place in range(len(CASES)))
     for got, case in zip(loaded, CASES.values(), strict=True):
         assert (got.reason in case.reasons) if case.reasons else got.reason is None
+
+
+def test_large_files_do_not_pile_up(tmp_path: Path, fetcher: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tmp_path / "0.jpg"
+    first.write_bytes(hostile.jpeg())
+    with first.open("r+b") as file:
+        file.truncate(19_000_000)  # zeros behind its end, which take no room on the disk
+    for n in range(1, 30):
+        (tmp_path / f"{n}.jpg").hardlink_to(first)
+    started, decoded, most = 0, 0, 0
+    made = fetcher(base=str(tmp_path))
+    start = made.start
+
+    def begun(reference: str) -> Future[Fetched]:
+        nonlocal started, most
+        started += 1
+        most = max(most, started - decoded)
+        return start(reference)
+
+    def prepared(image: Image.Image) -> Image.Image:
+        nonlocal decoded
+        decoded += 1
+        return image
+
+    monkeypatch.setattr(made, "start", begun)
+    with PictureLoader(made, prepare=prepared, threads=1) as loader:
+        assert sum(len(batch) for batch in loader.stream((f"{n}.jpg" for n in range(30)), 32)) == 30
+    assert most <= 20
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])

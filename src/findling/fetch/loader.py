@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _AHEAD = 4
 _LEAST_AHEAD = 64
 _PIXELS_AHEAD = 200_000_000
+_BYTES_AHEAD = 128_000_000
+_FIRST_GUESS = 8_000_000
+_FADING = 0.9
 
 
 class Loaded(NamedTuple):
@@ -34,9 +37,9 @@ class PictureLoader:
 
     `at_least` allows JPEGs to be decoded at a reduced scale, as `findling.pictures.open_picture` has it.
     `prepare` is called on each picture in the thread that decoded it (an encoder's resizing, say). Decoded
-    pictures that wait hold about 200 megapixels at most. `waited` and `worked` are the seconds that the
-    consumer of `stream` spent waiting for pictures, and on them. The fetcher stays the caller's to close. For
-    one consumer at a time.
+    pictures that wait hold about 200 megapixels at most, files that wait to be decoded some 128 MB. `waited`
+    and `worked` are the seconds that the consumer of `stream` spent waiting for pictures, and on them. The
+    fetcher stays the caller's to close. For one consumer at a time.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class PictureLoader:
         self._at_least = at_least
         self._prepare = prepare
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="findling-decode")
+        self._size = float(_FIRST_GUESS)  # bytes that a picture to come may have: the largest of late
         self.waited = 0.0
         self.worked = 0.0
 
@@ -95,7 +99,8 @@ class PictureLoader:
 
     def _top_up(self, under_way: deque[Future[Loaded]], left: Iterator[str], ahead: int) -> None:
         """Begin further pictures; none while those that wait to be taken fill the memory set aside."""
-        wanted = ahead - len(under_way)
+        undecoded = sum(not future.done() for future in under_way)
+        wanted = min(ahead - len(under_way), int(_BYTES_AHEAD / self._size) - undecoded)
         if wanted <= 0 or _pixels(under_way) > _PIXELS_AHEAD:
             return
         under_way.extend(self._begin(reference) for reference in itertools.islice(left, wanted))
@@ -105,6 +110,8 @@ class PictureLoader:
         fetching = self._fetcher.start(reference)
 
         def fetched(done: Future[Fetched]) -> None:
+            if not done.cancelled() and not done.exception() and (content := done.result().content):
+                self._size = max(len(content), self._size * _FADING, 1.0)
             try:
                 self._pool.submit(self._finish, done, loaded)
             except RuntimeError:  # closed meanwhile
