@@ -87,6 +87,7 @@ def test_a_shard_with_captions(name: str, tmp_path: Path) -> None:
         files[f"s{n}.txt"] = f"a red ship, {n}\n".encode()
         files[f"s{n}.json"] = json.dumps({"width": 10 + n, "url": "u", "id": n, "name": f"n{n}"}).encode()
     files |= {"s9.json": b'{"width": 99}', "broken.jpg": JPEG, "broken.json": b"{"}
+    files |= {"deep.jpg": JPEG, "deep.json": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"}
     pack(tmp_path / name, files)
     got = built(tmp_path, path=name)
     assert list(got.documents) == ["00000/s0.jpg", "00000/s1.jpg", "00000/s2.jpg"]
@@ -94,7 +95,7 @@ def test_a_shard_with_captions(name: str, tmp_path: Path) -> None:
     assert document["image"] == f"{tmp_path / name}!s1.jpg"
     assert (document["caption"], document["width"], document["id_"]) == ("a red ship, 1", 11, 1)
     assert (document["name"], document["title"]) == ("n1", "s1")
-    assert got.dropped == {"not a picture by its name": 1, "not JSON beside the picture": 1}
+    assert got.dropped == {"not a picture by its name": 1, "not JSON beside the picture": 2}
 
 
 def test_captions_beside_loose_pictures(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ BROKEN = {
         line("OL1M", '"text"'),
         line("OL1M", ""),
         line("OL1M", "[" * 100_000),
+        line("OL1M", '{"of_no_use": ' + "[" * 100_000 + "]" * 100_000 + "}"),
     ],
     "not five columns": ["\n", "/type/edition\t/books/OL1M\t1\n", "rubbish\n", "a\tb\tc\td\n"],
     "not an edition": ["edition\t/books/OL1M\t1\t2020\t{}\n"],

@@ -14,6 +14,7 @@ from findling.catalog import Catalog
 from findling.cli.output import Config, Json, print_json, settings_of
 from findling.config import FILE, models_cache
 from findling.errors import QueryError
+from findling.pictures import MAX_BYTES
 from findling.records import WAYS, Answer, Mode, Query, Way
 from findling.searcher import Searcher
 
@@ -135,8 +136,11 @@ def way_of(text: str | None) -> Way | None:
 
 
 def _picture(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
     try:
-        return path.read_bytes() if path else None
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)  # more is refused, whatever it is
     except OSError as error:
         raise QueryError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -177,7 +177,7 @@ def facts(content: bytes) -> dict[str, Any] | None:
     """The object in a .json file; None where there is none."""
     try:
         found = msgspec.json.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

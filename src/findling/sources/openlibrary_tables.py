@@ -131,7 +131,7 @@ def parse_lines(
                 for begin, key, key_end, start, end in zip(*some, strict=True):
                     try:
                         record = decode(octets[start:end])
-                    except (msgspec.MsgspecError, UnicodeDecodeError):
+                    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                         record = _second_try(bytes(octets[start:end]), decode)
                     name = str(octets[key:key_end], "utf-8", "replace").rpartition("/")[2].strip()
                     found = "not JSON" if record is None else row(name, record) if name else "no key"

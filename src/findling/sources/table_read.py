@@ -103,7 +103,7 @@ def _objects(lines: pa.Array, refused: Refused) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             row = _second_try(line)
         if isinstance(row, dict):
             yield row
