@@ -57,6 +57,7 @@ def test_search_for_people_explains_itself(home: Path, capsys: pytest.CaptureFix
         (["search", "x", "--where", "title ==== 1"], "where"),
         (["search", "--like", "nope"], "nope"),
         (["search", "--image", "/nope.png"], "cannot be read"),
+        (["search", "--image", "/dev/zero"], "too many bytes"),
         (["search", "x", "--quack"], "--quack"),
         (["eval"], "--queries"),
         (["eval", "--like-label", "colour"], "no column 'colour'"),
