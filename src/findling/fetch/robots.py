@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -108,29 +108,36 @@ def rules_of(content: bytes, agent: str = AGENT) -> Rules:
         content = content[:MAX_BYTES].rpartition(b"\n")[0]  # half a pattern forbids or allows too much
     patterns: dict[str, dict[str, bool]] = {}
     delays: dict[str, float] = {}
+    for name, key, value in _said(content.decode("utf-8-sig", "replace"), {agent, "*"}):
+        known = patterns.setdefault(name, {})
+        if key in {"allow", "disallow"} and value:
+            pattern = _in_one_form(value)
+            known[pattern] = known.get(pattern, False) or key == "allow"  # of equals, the allowing one
+        elif key == "crawl-delay" and _SECONDS.fullmatch(value):
+            delays[name] = max(delays.get(name, 0.0), float(value))
+    mine = agent if agent in patterns else "*"
+    ranked = sorted(patterns.get(mine, {}).items(), key=lambda item: -len(item[0]))
+    return Rules(tuple(ranked), delays.get(mine, 0.0))
+
+
+def _said(text: str, agents: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Each line of these agents' groups, as agent, key and value; other agents would only fill memory.
+
+    A group is one or more lines of `user-agent` and the rules that follow them.
+    """
     named: set[str] = set()
     in_rules = False
-    for line in re.split(r"[\r\n]+", content.decode("utf-8-sig", "replace")):
+    for line in re.split(r"[\r\n]+", text):
         key, _, value = (part.strip() for part in line.partition("#")[0].partition(":"))
         key = key.lower()
         if key == "user-agent":
             named, in_rules = set() if in_rules else named, False
             token = _TOKEN.match(value.lower())
-            if (name := token[0] if token else value) in {agent, "*"}:  # others would only fill memory
-                named.add(name)
-                patterns.setdefault(name, {})
-        elif key in {"allow", "disallow"}:
+            named |= {token[0] if token else value} & set(agents)
+        elif key in {"allow", "disallow", "crawl-delay"}:
             in_rules = True
-            for name in named if value else ():
-                pattern, known = _in_one_form(value), patterns[name]
-                known[pattern] = known.get(pattern, False) or key == "allow"  # of equals, the allowing one
-        elif key == "crawl-delay":
-            in_rules = True
-            for name in named if _SECONDS.fullmatch(value) else ():
-                delays[name] = max(delays.get(name, 0.0), float(value))
-    mine = agent if agent in patterns else "*"
-    ranked = sorted(patterns.get(mine, {}).items(), key=lambda item: -len(item[0]))
-    return Rules(tuple(ranked), delays.get(mine, 0.0))
+        for name in named:
+            yield name, key, value
 
 
 def _fits(pattern: str, path: str) -> bool:
