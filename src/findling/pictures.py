@@ -221,7 +221,7 @@ def _plain(opened: Image) -> Image:
     if opened.mode == "RGB" and "transparency" not in opened.info:
         return opened
     if opened.mode.startswith("I"):
-        greys = np.clip(np.asarray(opened).astype(np.int64) >> 8, 0, 255)
+        greys = np.clip(np.asarray(opened), 0, 0xFFFF) >> 8
         return PIL.Image.fromarray(greys.astype(np.uint8)).convert("RGB")
     if opened.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in opened.info:
         coloured = opened.convert("RGBA")
