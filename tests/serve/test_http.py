@@ -246,6 +246,11 @@ lexical = {{ input = ["title"] }}
         assert Image.open(io.BytesIO(good.body)).size == (4, 6)
         for identity in ("beside", "links/b.jpg"):
             assert running.call(f"/collections/small/documents/{identity}/picture").status == 404
+        with zipfile.ZipFile(tmp_path / "other.zip", "w") as packed:
+            packed.write(tmp_path / "beside.jpg", "a.jpg")
+        (tmp_path / "other.zip").replace(tmp_path / "photos.zip")
+        again = running.call(f"/collections/small/documents/{here}/picture").body
+        assert again == ((tmp_path / "beside.jpg") if source == "archive" else photos / "a.jpg").read_bytes()
 
 
 def test_a_new_snapshot_goes_live_without_a_restart(small_home: Path, tmp_path: Path) -> None:

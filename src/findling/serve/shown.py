@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -9,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from starlette.responses import FileResponse, Response
 
 from findling import archives, storage
-from findling.archives import Archives, MemberError
+from findling.archives import Archive, MemberError
 from findling.config import Settings
-from findling.errors import SourceError
+from findling.errors import SourceError, StorageError
 from findling.pictures import MAX_BYTES
 
 _TYPES = {
@@ -24,7 +25,6 @@ _TYPES = {
     ".gif": "image/gif",
 }
 _HEADERS = {"Cache-Control": "private, max-age=86400"}
-_packed = Archives()
 
 
 def folders(settings: Settings) -> list[str]:
@@ -54,7 +54,15 @@ def response(settings: Settings, reference: str) -> Response | None:
     if member is None:
         return FileResponse(real, media_type=kind, headers=_HEADERS)
     try:
-        content = _packed.read(str(real), member[1], MAX_BYTES)
-    except (MemberError, SourceError):
+        archive = _opened(str(real), storage.version(str(real)))
+        content = archive.read(archive.by_name[member[1]], MAX_BYTES)
+    except (KeyError, MemberError, SourceError, StorageError):
         return None
     return Response(content, media_type=kind, headers=_HEADERS)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(path: str, version: str) -> Archive:
+    """An archive, opened anew where it was replaced."""
+    del version
+    return Archive(path)
