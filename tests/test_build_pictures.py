@@ -100,8 +100,31 @@ def test_where_no_picture_can_be_had_the_reasons_are_told(
     monkeypatch.chdir(home)
     (home / "covers").rename(home / "elsewhere")
     assert cli.run(["build"]) == 1
-    told = capsys.readouterr().err
-    assert "none of the pictures of 'cover' could be had: 4 not found, 1 outside the folders" in told
+    told = "none of the pictures of 'cover' could be had: 4 not found, 1 outside the folders"
+    assert told in capsys.readouterr().err
+    assert cli.run(["build"]) == 1
+    assert told in capsys.readouterr().err, "also where nothing has changed"
+
+
+def test_another_rule_for_fetching_is_tried_at_once(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "green.png").write_bytes(picture("green"))
+    books = (home / "books.jsonl").read_text().replace("/etc/hostname", f"{elsewhere}/green.png")
+    (home / "books.jsonl").write_text(books)
+    assert build.build(config.load(home)).failures["cover"]["outside the folders"] == 1
+    (home / "findling.toml").write_text(CONFIG + f'fetch = {{ allow_paths = ["{elsewhere}"] }}\n')
+    again = build.build(config.load(home))
+    assert again.embedded["cover"]["new"] == 1
+    assert "outside the folders" not in again.failures["cover"]
+
+
+def test_a_wrong_rule_for_fetching_is_told_before_anything_is_read(home: Path) -> None:
+    (home / "findling.toml").write_text(CONFIG + 'fetch = { contact = "me" }\n')
+    with pytest.raises(config.ConfigError, match=r"fetch\.contact is 'me'"):
+        build.build(config.load(home))
+    assert not list((home / "data").glob("**/*.parquet"))
 
 
 @pytest.mark.parametrize("name", [None, "readme.txt"])

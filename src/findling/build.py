@@ -118,6 +118,7 @@ def build(
     source = open_source(settings)
     where = _checked(settings, source)
     encoders = open_encoders(settings)
+    FetchOptions.read(settings.fetch)  # what is wrong with it is told now, and not after hours of reading
     report = Report(settings.collection)
     with contextlib.ExitStack() as held:
         work = held.enter_context(workplace(settings, catalog, source.splits(), limit, engine))
@@ -250,10 +251,12 @@ def embed(build: _Build, name: str, report: Report) -> dict[str, int]:
     cache = Embeddings.of(build.catalog.root, name, build.encoders[name].spec.id)
     read, make, aggregates = _recipe(build, name)
     made_from = [build.work.documents_version(), repr(read)]
+    if build.settings.vectors[name].image:
+        made_from.append(repr(sorted(build.settings.fetch.items())))  # what failed may be had by other rules
     stage = f"embed-{name}"
     before = None if build.retry_failed else build.work.recall(stage, [*made_from, cache.version()])
     if before is not None and "failed" not in before:  # which earlier versions counted without reasons
-        report.failures |= {name: before["failures"]} if before["failures"] else {}
+        _report_failures(build, report, name, before["failures"], before["embedded"])
         return {"new": 0, "reused": before["embedded"], "failed": sum(before["failures"].values())}
     inputs = build.engine.run(
         build.work.offered(), [read], build.work.made_from(f"inputs-{name}", made_from), f"read {name}"
@@ -269,15 +272,20 @@ def embed(build: _Build, name: str, report: Report) -> dict[str, int]:
     failures: dict[str, int] = {}
     if build.settings.vectors[name].image:
         failures = _tell_failed(build, name, _lacking(build, distinct, cache), cache)
-    report.failures |= {name: failures} if failures else {}
     failed = sum(failures.values())
-    if failed == every and failures:
-        told = ", ".join(f"{count:,} {reason}" for reason, count in failures.items())
-        build.progress.say(f"none of the pictures of {name!r} could be had: {told}")
+    _report_failures(build, report, name, failures, every - failed)
     build.work.remember(
         stage, [*made_from, cache.version()], {"embedded": every - failed, "failures": failures}
     )
     return {"new": new - failed, "reused": every - new, "failed": failed}
+
+
+def _report_failures(build: _Build, report: Report, name: str, failures: dict[str, int], had: int) -> None:
+    if failures:
+        report.failures[name] = failures
+    if failures and not had:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in failures.items())
+        build.progress.say(f"none of the pictures of {name!r} could be had: {told}")
 
 
 def _recipe(build: _Build, name: str) -> tuple[Step, Step, dict[str, tuple[str, str]]]:

@@ -72,6 +72,16 @@ def test_lasting_failures_are_remembered_and_passing_ones_tried_again(host: Host
     assert list(made.failed()) == []
 
 
+def test_other_rules_need_no_second_word(host: Host, fetcher: Open) -> None:
+    """What was refused by our own rules is tried anew, since they may have been changed to allow it."""
+    host.default = give()
+    host.routes["/robots.txt"] = give(b"User-agent: *\nDisallow: /")
+    url = host.url("/x.jpg")
+    assert reasons_of(fetcher(allow_hosts=[]), [url]) == [reasons.PRIVATE]
+    assert reasons_of(fetcher(robots=True), [url]) == [reasons.ROBOTS]
+    assert reasons_of(fetcher(robots=False), [url]) == [None]
+
+
 def test_what_is_held_is_asked_for_again_only_if_changed(host: Host, fetcher: Open, clock: Clock) -> None:
     def tagged(request: Request) -> None:
         if request.headers.get("if-none-match") == '"one"':

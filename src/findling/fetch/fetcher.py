@@ -180,7 +180,7 @@ class Fetcher:
         if reason is None and content is not None:
             self._cache.keep(entry, content)
         else:
-            lasting = reason not in reasons.PASSING
+            lasting = reason not in reasons.PASSING | reasons.BY_RULE
             self._cache.note(Entry(entry.url, entry.at, reason=reason, lasting=lasting))
 
     def _told(self, reference: str, content: bytes | None, reason: str | None = None) -> Fetched:

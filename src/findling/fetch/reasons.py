@@ -1,7 +1,8 @@
 """Why a picture was not had: short, stable, and either lasting or passing.
 
 A lasting reason is remembered, and the picture asked for again only with `--retry-failed`; after a passing
-one the next run tries again. What `findling.pictures` and `findling.archives` say of content is lasting.
+one the next run tries again, and after one that is our own rule, which may be another one by then. What
+`findling.pictures` and `findling.archives` say of content is lasting.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ PASSING = frozenset({
     TOO_MANY, SERVER, TIMED_OUT, NO_CONNECTION, NO_HOST, CERTIFICATE, CUT, NOT_HTTP, NO_ROBOTS, GAVE_UP,
     NO_CONTACT,
 })  # fmt: skip
+BY_RULE = frozenset({BAD_ADDRESS, SCHEME, CREDENTIALS, PORT, PRIVATE, ROBOTS})
 ALL = frozenset(value for name, value in globals().items() if name.isupper() and isinstance(value, str))
 
 
