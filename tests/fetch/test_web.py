@@ -175,8 +175,8 @@ def test_redirects_are_part_of_the_time_that_a_try_may_take(host: Host, fetcher:
 
     host.default = slowly
     (got,) = fetcher(attempts=1, timeout=0.5).fetch_many([host.url("/0")])
-    assert got.reason == reasons.TIMED_OUT
-    assert host.asked.total() == 3
+    assert got.reason == reasons.TIMED_OUT  # and not "too many redirects", of which each was quick enough
+    assert host.asked.total() < 6
 
 
 def test_a_host_of_one_picture_is_left_at_once(host: Host, fetcher: Open) -> None:
