@@ -298,7 +298,11 @@ class Searcher:
             return {}, True
         vectors = {name: vector for name, vector in found.items() if vector is not None}
         if not vectors and (query.mode == "semantic" or not query.q.strip()):
-            raise QueryError("no vector field can take this query", todo="ask with words or another field")
+            raise QueryError(
+                "no vector field can take this query",
+                todo="ask with words or another field; a document without a picture has no vector there, and "
+                "terms may cancel one another out",
+            )
         return vectors, False
 
     def _asked(self, query: Query) -> list[str]:
