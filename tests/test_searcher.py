@@ -103,7 +103,7 @@ def test_a_document_without_text_is_found_by_filter_only(searcher: Searcher) -> 
     everything = ids(searcher.search(Query(q="captain", mode="semantic", k=100)))
     assert "empty" not in everything
     assert json.loads(searcher.document("empty"))["id"] == "empty"
-    with pytest.raises(QueryError, match="no vector field can take.*has no vector there"):
+    with pytest.raises(QueryError, match=r"no vector field can take.*has no vector there"):
         searcher.search(Query(like="empty", mode="semantic"))
 
 
