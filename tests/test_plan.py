@@ -210,6 +210,11 @@ def test_a_sample_is_the_work_of_one_core(tmp_path: Path, monkeypatch: pytest.Mo
     assert asked == [{"workers": 1}] * 2
 
 
+def test_one_core_starts_no_processes() -> None:
+    alone = plan.plan(dataclasses.replace(measured(), cores=1), "local").seconds
+    assert (alone["start"], alone["embed"]) == (0.0, pytest.approx(1002.0))
+
+
 def test_one_core_reads_a_file_that_cannot_be_read_in_parts() -> None:
     assert plan.plan(measured(files=1), "local").seconds["extract"] == pytest.approx(101.0)
     streams = plan.plan(measured(files=0), "local").seconds["extract"]  # such as BigQuery's

@@ -94,7 +94,8 @@ def plan(trial: Trial, platform: Platform, *, hours: float = 1.0, pace: float = 
         cores, workers, driver = trial.cores, 1, {"cores": float(trial.cores), "memory": 0.0}
         reading = cores if trial.cuttable else min(cores, trial.files or cores)
         extract, embed = core_seconds["extract"] / reading, core_seconds["embed"] / cores
-        seconds = {"start": START_SECONDS[platform], "extract": extract, "embed": embed, "index": index}
+        start = START_SECONDS[platform] if cores > 1 else 0.0  # one process needs no other
+        seconds = {"start": start, "extract": extract, "embed": embed, "index": index}
         total_memory = memory * cores
     else:
         cores, gigabytes = _shape(platform, memory)
