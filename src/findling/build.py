@@ -16,7 +16,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -421,7 +421,9 @@ def _known(build: _Build, cache: Embeddings) -> Shards:
     held = Shards(cache.path)
     if storage.is_local(cache.path) or build.engine is not build.local:
         return held
-    return build.local.run(held, [SelectStep(("hash",))], build.work.at("known"), "cache")
+    hashes = replace(held, only=("hash",))
+    known = build.work.made_from("known", cache.version())
+    return build.local.run(hashes, [SelectStep(("hash",))], known, "cache")
 
 
 def _near(build: _Build, shards: Shards, name: str) -> Shards:

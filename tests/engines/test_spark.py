@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from test_local import numbers
 
@@ -155,3 +157,25 @@ def test_after_a_killed_driver_only_the_rest_is_embedded(tmp_path: Path) -> None
     assert embedded["new"] + embedded["reused"] == 30_000
     assert embedded["reused"] > 0
     assert len(vectors_of(file)) == 30_000
+
+
+def test_no_file_with_16_bit_floats_is_opened_in_the_jvm(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = {"hash": pa.array([b"a", b"b", b"c"]), "text": pa.array(["one", "two", "three"])}
+    vectors = pa.array([[0.5]], pa.list_(pa.float16()))
+    for name, columns in (("texts", some), ("held", {"hash": pa.array([b"b"]), "vector": vectors})):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "part.parquet")
+    opened: list[str] = []
+    reader = type(engine.session.read)
+    parquet = reader.parquet
+    monkeypatch.setattr(reader, "parquet", lambda self, *paths: opened.extend(paths) or parquet(self, *paths))
+    left = engine.join(
+        Shards(str(tmp_path / "texts")), Shards(str(tmp_path / "held")), ("hash", "hash"), "anti"
+    )
+    found = pa.Table.from_batches(left.batches())
+    assert sorted(found.column("text").to_pylist()) == ["one", "three"]
+    held = [pq.read_schema(path.removeprefix("file:")) for path in opened]
+    assert len(held) >= 2
+    assert {name for schema in held for name in schema.names} == {"hash", "text"}

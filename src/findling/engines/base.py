@@ -25,11 +25,13 @@ _BATCH_ROWS = 4096
 class Shards:
     """A directory of Parquet shards, with what was dropped beside them in `_drops/`.
 
-    `rows` bounds a split, so that a few large shards still keep every worker busy.
+    `rows` bounds a split, so that a few large shards still keep every worker busy; `only` names the columns
+    that are read, where not all are.
     """
 
     path: str
     rows: int = _BATCH_ROWS
+    only: tuple[str, ...] | None = None
 
     def names(self) -> list[str]:
         """The names of the shards that are complete."""
@@ -46,7 +48,7 @@ class Shards:
     def schema(self) -> pa.Schema:
         """The columns as the first shard has them."""
         with storage.open_read(self.files()[0]) as opened:
-            return pq.ParquetFile(opened).schema_arrow
+            return self._of(pq.ParquetFile(opened).schema_arrow)
 
     def splits(self) -> list[Split]:
         """Runs of at most `rows` rows; named by the directory, `rows`, the shard and the first row."""
@@ -69,19 +71,21 @@ class Shards:
                 rows = file.metadata.row_group(group).num_rows
                 begin, end = max(first, wanted.start), min(first + rows, wanted.stop)
                 if begin < end or not wanted:
-                    table = file.read_row_group(group).slice(begin - first, max(end - begin, 0))
+                    table = file.read_row_group(group, self._columns()).slice(
+                        begin - first, max(end - begin, 0)
+                    )
                     yield from table.combine_chunks().to_batches(_BATCH_ROWS) or [_empty(table.schema)]
                     if not wanted:
                         return
                 first += rows
             if not file.num_row_groups:
-                yield _empty(file.schema_arrow)
+                yield _empty(self._of(file.schema_arrow))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, shard after shard, in the order in which they stand."""
         for file in self.files():
             with storage.open_read(file) as opened:
-                yield from pq.ParquetFile(opened).iter_batches(_BATCH_ROWS)
+                yield from pq.ParquetFile(opened).iter_batches(_BATCH_ROWS, columns=self._columns())
 
     def count(self) -> int:
         """How many rows there are."""
@@ -104,6 +108,12 @@ class Shards:
     def drops_names(self) -> list[str]:
         """The names under which shards have told what was dropped."""
         return storage.listing(storage.join(self.path, DROPS))
+
+    def _columns(self) -> list[str] | None:
+        return None if self.only is None else list(self.only)
+
+    def _of(self, schema: pa.Schema) -> pa.Schema:
+        return schema if self.only is None else pa.schema([schema.field(name) for name in self.only])
 
     def _listing(self) -> list[str]:
         names = storage.listing(self.path)

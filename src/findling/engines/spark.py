@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from findling.engines.writing import ROWS_HELD, error_in
 from findling.errors import FindlingError, MissingExtra, extra
 from findling.progress import Progress
 from findling.sources.base import ORDER, Dataset
+from findling.steps import SelectStep
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -155,8 +157,16 @@ class Spark(Cluster):
 
         found = shards.schema()
         wanted = pa.schema([found.field(name) for name in columns or found.names])
+        if any(_has_halves(field.type) for field in found):
+            shards = self._picked(shards, tuple(wanted.names))
         files = [_hadoop(_escaped(file)) for file in shards.files()]
         return self.session.read.schema(from_arrow_schema(wanted)).parquet(*files)
+
+    def _picked(self, shards: Shards, columns: tuple[str, ...]) -> Shards:
+        """Just these columns in shards of their own: Spark 3.5 opens no file that holds 16-bit floats."""
+        name = relations.named(["pick", columns], shards.files())
+        steps = [SelectStep(columns)]
+        return self.run(replace(shards, only=columns), steps, storage.join(self.workspace, name), "columns")
 
     def _wait(self, action: Any) -> None:
         """Runs an action beside this thread, which so stays free for an interrupt."""
@@ -217,6 +227,11 @@ def _begin(options: SparkOptions, log: Path) -> SparkSession:
             raise FindlingError(
                 f"Spark did not start on {master}: {str(error).splitlines()[0]}", todo=f"look into {log}"
             ) from error
+
+
+def _has_halves(kind: pa.DataType) -> bool:
+    inner = (kind.field(place).type for place in range(kind.num_fields))
+    return pa.types.is_float16(kind) or any(map(_has_halves, inner))
 
 
 def _grouped(rows: DataFrame, key: list[str], aggregates: Mapping[str, tuple[str, str]]) -> DataFrame:
