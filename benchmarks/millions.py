@@ -10,7 +10,6 @@ memory, mapped files too. The one number is titles built a second; it has no pee
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -93,10 +92,10 @@ def served(home: Path, queries: Iterator[str], seconds: float) -> dict[str, Any]
             target = load.Target.of(
                 f"http://127.0.0.1:{port}/collections/titles/search?k=10&mode={mode}&q={{}}"
             )
-            asyncio.run(load.run(target, queries, 4, seconds))  # the files are read from the disk at first
+            load.run_alone(target, queries, 4, seconds)  # the files are read from the disk at first
             for clients in (1, 4):
-                told[f"{mode}, {clients} at a time"] = asyncio.run(
-                    load.run(target, queries, clients, seconds)
+                told[f"{mode}, {clients} at a time"] = load.run_alone(
+                    target, queries, clients, seconds
                 ).told()
         told["resident GB"] = round(proportional({process.pid} | workers(process.pid)) / 1e9, 2)
     return told

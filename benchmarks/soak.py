@@ -6,7 +6,6 @@ end. The one number is searches a second that were answered while it ran; there 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import tempfile
 import threading
@@ -38,7 +37,7 @@ def main() -> None:
         build(Path(place), titles[:many])
         with serving(Path(place)) as (port, process):
             target = load.Target.of(f"http://127.0.0.1:{port}/collections/titles/search?k=10&q={{}}")
-            most = asyncio.run(load.run(target, queries, CLIENTS * CORES, 5)).told()["rps"]
+            most = load.run_alone(target, queries, CLIENTS * CORES, 5).told()["rps"]
             held = workers(process.pid)
             points: list[dict[str, Any]] = []
 
@@ -47,7 +46,7 @@ def main() -> None:
 
             timers = [threading.Timer(60 * settled, look, ["settled"])]
             timers[0].start()
-            told = asyncio.run(load.run(target, queries, CLIENTS * CORES, 60 * minutes, rate=most / 2)).told()
+            told = load.run_alone(target, queries, CLIENTS * CORES, 60 * minutes, rate=most / 2).told()
             look("end")
             same = workers(process.pid) == held
     setting = {

@@ -44,6 +44,7 @@ class Factory:
 
         _open_more_files()
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
+        logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it looked for
         models = config.models_cache()
         collections = [Collection(config.load(path), models) for path in self.paths]
         # Read in each worker, so that one that is started anew knows new keys.
