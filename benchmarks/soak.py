@@ -1,6 +1,6 @@
 """Half an hour of searches at half of what the service can do: does its memory grow, or what it has open?
 
-What a service holds has its size once its caches are full, so memory is read after five minutes and at the
+What a service holds has its size once its caches are full, so memory is read after ten minutes and at the
 end. The one number is searches a second that were answered while it ran; there is no peer.
 """
 
@@ -30,7 +30,7 @@ def opened(processes: set[int]) -> int:
 def main() -> None:
     """Find the rate that can be had, then ask for half of it."""
     options = arguments(__doc__ or "")
-    many, minutes, settled = (2_000, 0.3, 0.1) if options.quick else (20_000, 30.0, 5.0)
+    many, minutes, settled = (2_000, 0.3, 0.1) if options.quick else (20_000, 30.0, 10.0)
     titles = read_titles()
     queries = itertools.cycle(titles[many:])
     with tempfile.TemporaryDirectory(prefix="findling-soak-") as place:
