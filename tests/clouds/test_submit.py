@@ -33,6 +33,7 @@ TRIAL = Trial(
     memory=1_000_000_000,
     files=1,
     cuttable=True,
+    indexes={},
 )
 
 
