@@ -27,11 +27,15 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(command: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with those that it starts; all are ended with the block."""
+    """A process with those that it starts; all are ended with the block.
+
+    How threads wait is what findling sets for itself, and no peer is to inherit.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     process = subprocess.Popen(
         command,
         cwd=HERE,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -2,8 +2,7 @@
 
 Two parts of different size are built, in homes of their own that are thrown away. What takes longer in the
 larger one grows with the input; the rest (starting processes, loading a model, reading a lookup table whole)
-is paid once.
-Indexes are tried apart (`index_trial`).
+is paid once. Indexes are tried apart (`index_trial`).
 """
 
 from __future__ import annotations
